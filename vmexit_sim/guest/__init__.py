@@ -1,0 +1,1 @@
+"""What a guest does: access tables, the generators that make them, the traces they come from."""

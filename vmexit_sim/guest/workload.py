@@ -1,0 +1,69 @@
+"""A workload: where a guest's accesses come from, block by block.
+
+A recorded or imported guest is a table in memory, handed out in slices; a generator makes its
+rows as they are wanted, so a run of any length needs the memory of one block. Concatenating the
+blocks gives the same rows whatever the block size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from vmexit_sim.guest.table import AccessTable, concatenate
+from vmexit_sim.streams import Streams
+
+BLOCK_ROWS = 16_384
+"""Rows of one vCPU that are generated, run and reduced at a time."""
+
+
+class Workload(Protocol):
+    """A source of access tables."""
+
+    @property
+    def vcpus(self) -> int:
+        """How many vCPUs issue accesses."""
+
+    @property
+    def is_random(self) -> bool:
+        """Whether two replications can differ."""
+
+    def blocks(self, vcpu: int, streams: Streams, rows: int = BLOCK_ROWS) -> Iterator[AccessTable]:
+        """One vCPU's rows in program order, in blocks of at most `rows`.
+
+        Each block's columns hold that vCPU's number; `needed_by` counts from the block's start.
+        """
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A workload that is a table in memory: a recorded guest, or one made elsewhere."""
+
+    table: AccessTable
+
+    @property
+    def vcpus(self) -> int:
+        """The table's vCPUs."""
+        return self.table.vcpus
+
+    @property
+    def is_random(self) -> bool:
+        """Never: what was recorded was recorded."""
+        return False
+
+    def blocks(self, vcpu: int, streams: Streams, rows: int = BLOCK_ROWS) -> Iterator[AccessTable]:
+        """Slices of the table; `streams` is not used."""
+        own = self.table.of_vcpu(vcpu)
+        for begin in range(0, len(own), rows):
+            yield own.block(begin, min(begin + rows, len(own)))
+
+
+def whole_table(workload: Workload, streams: Streams) -> AccessTable:
+    """All of a workload's rows as one table."""
+    if isinstance(workload, Recorded):
+        return workload.table
+    parts: list[AccessTable] = []
+    for vcpu in range(workload.vcpus):
+        parts.extend(workload.blocks(vcpu, streams))
+    return concatenate(parts)
