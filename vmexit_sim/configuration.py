@@ -130,7 +130,8 @@ def checked(
 def _explained(
     model: type[BaseModel], item: dict[str, Any], file: object, key: str | None
 ) -> InputError:
-    place = ".".join([key] * (key is not None) + [str(part) for part in item["loc"]]) or None
+    prefix = [] if key is None else [key]
+    place = ".".join([*prefix, *map(str, item["loc"])]) or None
     cause = item.get("ctx", {}).get("error")
     if isinstance(cause, _Misfit):
         return cause.error.located(file=file, key=place)

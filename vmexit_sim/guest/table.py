@@ -156,7 +156,7 @@ class AccessTable:
 
     def has(self, flag: Flag) -> npt.NDArray[np.bool_]:
         """Which rows carry a flag."""
-        return (self.flags & np.int16(flag)) != 0
+        return np.not_equal(self.flags & np.int16(flag), 0)
 
     def of_vcpu(self, vcpu: int) -> AccessTable:
         """The rows of one vCPU, renumbered."""

@@ -29,6 +29,12 @@ class Workload(Protocol):
     def is_random(self) -> bool:
         """Whether two replications can differ."""
 
+    def examples(self) -> AccessTable:
+        """A table that shows every kind of access which the workload can make.
+
+        Its times mean nothing; what a policy's rules and a mechanism may look at is all there.
+        """
+
     def blocks(self, vcpu: int, streams: Streams, rows: int = BLOCK_ROWS) -> Iterator[AccessTable]:
         """One vCPU's rows in program order, in blocks of at most `rows`.
 
@@ -51,6 +57,10 @@ class Recorded:
     def is_random(self) -> bool:
         """Never: what was recorded was recorded."""
         return False
+
+    def examples(self) -> AccessTable:
+        """The table itself."""
+        return self.table
 
     def blocks(self, vcpu: int, streams: Streams, rows: int = BLOCK_ROWS) -> Iterator[AccessTable]:
         """Slices of the table; `streams` is not used."""

@@ -1,0 +1,1 @@
+"""Engines: what runs a program. The SimPy engine is the definition of what is right."""

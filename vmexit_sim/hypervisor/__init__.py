@@ -1,0 +1,1 @@
+"""The hypervisor: what a platform's exit handling costs, and which locks it takes."""

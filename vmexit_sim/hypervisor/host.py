@@ -1,0 +1,171 @@
+"""The host as mechanisms see it: costs, locks, and the pieces every exit path is made of.
+
+The pieces are generators of steps, named as the path passes them: `leave_guest`, `emulate`,
+`enter_guest`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from vmexit_sim.distributions import Duration
+from vmexit_sim.guest.table import Space
+from vmexit_sim.hypervisor.platform import Platform
+from vmexit_sim.steps import (
+    Column,
+    Moment,
+    Queue,
+    Role,
+    Stage,
+    Step,
+    Steps,
+    acquire,
+    release,
+    spend,
+    stamp,
+)
+
+COMPUTE = Stage("guest compute", Role.GUEST)
+IDLE = Stage("guest idle", Role.GUEST)
+NATIVE = Stage("native access", Role.ACCESS)
+PAGE_LOAD = Stage("page load", Role.ACCESS)
+GATHER = Stage("gather", Role.ACCESS)
+SWITCH_OUT = Stage("world switch out", Role.HYPERVISOR)
+SWITCH_IN = Stage("world switch in", Role.HYPERVISOR)
+DISPATCH = Stage("dispatch", Role.HYPERVISOR)
+DECODE = Stage("decode", Role.HYPERVISOR)
+TO_USER = Stage("to user space", Role.HYPERVISOR)
+TO_KERNEL = Stage("back to kernel", Role.HYPERVISOR)
+EMULATE = Stage("device emulation", Role.HYPERVISOR)
+STATE_CHANGE = Stage("state change", Role.HYPERVISOR)
+REFRESH = Stage("page refresh", Role.HYPERVISOR)
+INJECT = Stage("injection", Role.HYPERVISOR)
+WAIT_CONFIG_LOCK = Stage("wait: config lock", Role.WAIT)
+WAIT_VMM_LOCK = Stage("wait: VMM lock", Role.WAIT)
+
+Via = Literal["port", "mmio", "hypercall"]
+
+PORT_EXIT = "IO_INSTRUCTION"
+MMIO_EXIT = "EPT_MISCONFIG"
+READ_ONLY_EXIT = "EPT_VIOLATION"
+HYPERCALL_EXIT = "VMCALL"
+INTERRUPT_EXIT = "EXTERNAL_INTERRUPT"
+"""Exit reasons, as ``perf kvm stat`` names them on VMX."""
+
+
+@dataclass(frozen=True)
+class AccessClass:
+    """What a mechanism may know of the accesses it is lowered for.
+
+    Attributes:
+        space: where they go.
+        write: whether they are writes.
+        location: where the device is emulated: "kernel", "user" or "hardware".
+        absent: no function answers.
+        side_effect: reading changes the device.
+        decode_toggle: writing turns address decoding on or off.
+        ecam: recorded through ECAM.
+        index_only: a lone access to the config address port.
+        open_loop: they have an arrival.
+        waited: the guest idles before them, rather than computing.
+        first: the first of its operation.
+        last: the last of its operation.
+    """
+
+    space: Space
+    write: bool
+    location: str
+    absent: bool = False
+    side_effect: bool = False
+    decode_toggle: bool = False
+    ecam: bool = False
+    index_only: bool = False
+    open_loop: bool = False
+    waited: bool = False
+    first: bool = False
+    last: bool = False
+
+
+@dataclass(frozen=True)
+class Host:
+    """A platform at work: what its paths cost, and the locks on them."""
+
+    platform: Platform
+
+    def cost(self, name: str) -> Duration:
+        """A cost of the platform, by its name in `Costs`."""
+        return self.platform.costs.duration(name)
+
+    @property
+    def config_lock(self) -> Queue:
+        """The guest's pci_config_lock: held, interrupts off, across both port accesses.
+
+        Its waiters spin. Source: Linux arch/x86/pci/direct.c, pci_conf1_read.
+        """
+        return Queue("config lock", tokens=1)
+
+    @cached_property
+    def vmm_lock(self) -> Queue:
+        """The VMM's lock around device emulation in user space; its waiters sleep."""
+        return Queue("VMM lock", tokens=1, discipline=self.platform.vmm_lock.discipline)
+
+    @property
+    def interrupts(self) -> Queue:
+        """Interrupts pending for a vCPU: looked at as it computes or idles."""
+        return Queue("interrupts", per_vcpu=True)
+
+    def leave_guest(self, reason: str) -> Steps:
+        """A VM exit, for a reason."""
+        yield stamp(Moment.EXIT, reason=reason)
+        yield spend(SWITCH_OUT, self.cost("world_switch_out"))
+
+    def enter_guest(self) -> Steps:
+        """Back into the guest."""
+        yield spend(SWITCH_IN, self.cost("world_switch_in"))
+        yield stamp(Moment.ENTRY)
+
+    def dispatch(self, via: Via, write: bool) -> Steps:
+        """In the kernel: find the handler, and emulate the instruction where there is one."""
+        yield spend(DISPATCH, self.cost(f"dispatch_{via}"))
+        if via == "port":
+            yield spend(DECODE, self.cost("decode_port_out" if write else "decode_port_in"))
+        elif via == "mmio":
+            yield spend(DECODE, self.cost("decode_mmio"))
+
+    def user_space(self, via: Via, body: Iterable[Step]) -> Steps:
+        """The device code in the VMM's user space, under its lock.
+
+        The lock is taken on arrival there, and dropped before going back into the kernel.
+        """
+        yield spend(TO_USER, self.cost("to_user"))
+        yield acquire(self.vmm_lock, WAIT_VMM_LOCK, priority=Column("vcpu"))
+        yield from body
+        yield release(self.vmm_lock)
+        yield spend(TO_KERNEL, self.cost("to_kernel"))
+        if via == "mmio":
+            yield spend(TO_KERNEL, self.cost("complete_mmio"))
+
+    def emulate(self, access: AccessClass, via: Via, body: Iterable[Step] | None = None) -> Steps:
+        """The device's part, wherever the device is: in user space, or right in the kernel."""
+        work = list(self.handle(access) if body is None else body)
+        if access.location == "user":
+            yield from self.user_space(via, work)
+        else:
+            yield from work
+
+    def handle(self, access: AccessClass) -> Steps:
+        """What the device does for one access; after it, the effect has happened."""
+        yield spend(EMULATE, Column("emulate"))
+        if access.decode_toggle:
+            yield spend(STATE_CHANGE, self.cost("state_change"))
+        yield stamp(Moment.DONE)
+
+    def trap(self, access: AccessClass, via: Via, reason: str) -> Steps:
+        """One whole exit that emulates one access."""
+        yield from self.leave_guest(reason)
+        yield from self.dispatch(via, access.write)
+        yield from self.emulate(access, via)
+        yield from self.enter_guest()

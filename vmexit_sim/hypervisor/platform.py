@@ -1,0 +1,180 @@
+"""A platform: what each part of an exit costs on one host, every number with its source.
+
+One exit, in the order in which it passes (time runs to the right)::
+
+    guest | world_switch_out | dispatch_* | decode_* | to_user | emulate | to_kernel | world_switch_in | guest
+                                                     '---- only where the device is in user space ----'
+
+A cost nobody published is stated as derived or assumed, never left out silently.
+"""  # noqa: E501
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from vmexit_sim.catalog import find
+from vmexit_sim.configuration import Configured, Frequency, checked, read_toml
+from vmexit_sim.distributions import Distribution, Duration
+from vmexit_sim.errors import InputError
+
+MARKS = {
+    "R": "read in the primary text",
+    "R2": "read in a later text that quotes it",
+    "M": "recalled: a prior to sweep, never a target",
+    "D": "derived by arithmetic from read numbers",
+    "A": "assumed: nobody published it",
+}
+"""How much a number is worth."""
+
+
+class Cost(Configured):
+    """One cost with its provenance.
+
+    Attributes:
+        value: how long it takes.
+        mark: a key of `MARKS`.
+        source: where it was read, or how it was derived, or why it was assumed.
+    """
+
+    value: Distribution
+    mark: Literal["R", "R2", "M", "D", "A"]
+    source: Annotated[str, Field(min_length=8)]
+
+
+class Costs(Configured):
+    """What a platform charges. Every cost is for one occurrence.
+
+    Attributes:
+        world_switch_out: leaving the guest (hardware transition and saving its state).
+        world_switch_in: entering it again.
+        dispatch_port: from the exit to the handler of a port access.
+        dispatch_mmio: the same of a memory access (nested page fault, bus look-up).
+        dispatch_hypercall: the same of a hypercall.
+        decode_port_in: emulating the port-read instruction.
+        decode_port_out: emulating the port-write instruction.
+        decode_mmio: fetching, decoding and emulating the memory instruction.
+        to_user: returning from the kernel to the VMM's user space, up to its device code.
+        to_kernel: from there back into the kernel's run loop.
+        complete_mmio: what completing a memory access costs beyond `to_kernel`.
+        state_change: turning a function's address decoding on or off (remapping its BARs).
+        page_load: a load from a page that the hypervisor mapped read-only: no exit.
+        refresh_page: the VMM writing a changed register into such a page.
+        gather: the guest writing one descriptor of a batch.
+        item: the hypervisor taking one descriptor of a batch.
+        injection: an interrupt into a running guest: the exit that lets it in, and its delivery.
+        back_end_wake_up: from an event sent to a sleeping back end until it runs.
+        pick_up: from an answer in shared memory until the spinning guest has seen it.
+        native_port: one port access without a hypervisor.
+        native_port_config: one config access by ports (address and data) without one.
+        native_mmio: one device-memory or ECAM access without one.
+    """
+
+    world_switch_out: Cost
+    world_switch_in: Cost
+    dispatch_port: Cost
+    dispatch_mmio: Cost
+    dispatch_hypercall: Cost
+    decode_port_in: Cost
+    decode_port_out: Cost
+    decode_mmio: Cost
+    to_user: Cost
+    to_kernel: Cost
+    complete_mmio: Cost
+    state_change: Cost
+    page_load: Cost
+    refresh_page: Cost
+    gather: Cost
+    item: Cost
+    injection: Cost
+    back_end_wake_up: Cost
+    pick_up: Cost
+    native_port: Cost
+    native_port_config: Cost
+    native_mmio: Cost
+
+    def items(self) -> list[tuple[str, Cost]]:
+        """Names and costs, in the order above."""
+        return [(name, getattr(self, name)) for name in type(self).model_fields]
+
+    def duration(self, name: str) -> Duration:
+        """How long the named cost takes."""
+        cost: Cost = getattr(self, name)
+        return cost.value
+
+
+class VmmLock(Configured):
+    """The lock that user-space device emulation runs under (QEMU's big lock).
+
+    Attributes:
+        discipline: who gets it next: the longest waiting, or the lowest-numbered vCPU.
+        source: where this is known from.
+    """
+
+    discipline: Literal["fifo", "priority"] = "fifo"
+    source: str = "assumed"
+
+
+class Platform(Configured):
+    """A host and its hypervisor.
+
+    Attributes:
+        name: the file's name without its ending, or what the file calls itself.
+        title: one line for people.
+        about: what was measured, and what a user must know before trusting it.
+        clock: what cycles are counted in, in Hz.
+        clock_mark: how sure the clock is (`MARKS`).
+        clock_source: where the clock is known from.
+        costs: what everything costs.
+        vmm_lock: the lock around user-space emulation.
+    """
+
+    name: str = ""
+    title: str
+    about: str
+    clock: Frequency
+    clock_mark: Literal["R", "R2", "M", "D", "A"]
+    clock_source: str
+    costs: Costs
+    vmm_lock: VmmLock = VmmLock()
+
+    @property
+    def is_random(self) -> bool:
+        """Whether any cost is a distribution with spread."""
+        return any(not cost.value.is_constant for _, cost in self.costs.items())
+
+
+def load_platform(name: str, beside: Path | None = None, changes: dict[str, Any] | None = None
+                  ) -> Platform:  # fmt: skip
+    """The platform of that name or file.
+
+    Args:
+        name: a shipped platform, or a TOML file.
+        beside: the file that names it, if any.
+        changes: costs to put in place of the file's: name to a duration as files state it.
+
+    Raises:
+        InputError: no such platform, or its file does not fit; a cost without a source is refused.
+    """
+    path = find("platforms", name, beside)
+    data = read_toml(path)
+    for key, value in (changes or {}).items():
+        cost = data.get("costs", {}).get(key)
+        if key not in Costs.model_fields or not isinstance(cost, dict):
+            from vmexit_sim.errors import nearest
+
+            raise InputError("is no cost", file=path, key=f"costs.{key}",
+                             mend=nearest(key, Costs.model_fields))  # fmt: skip
+        data["costs"][key] = {"value": value, "mark": "A", "source": "set by the scenario"}
+    clock_hz = None
+    if "clock" in data:
+        from vmexit_sim.units import parse_frequency
+
+        try:
+            clock_hz = parse_frequency(data["clock"])
+        except InputError as error:
+            raise error.located(file=path, key="clock") from None
+    data.setdefault("name", path.name.removesuffix(".toml"))
+    return checked(Platform, data, file=path, context={"clock_hz": clock_hz, "file": path})

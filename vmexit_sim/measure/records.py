@@ -1,0 +1,271 @@
+"""What happened to single accesses, and what it adds up to.
+
+Engines hand over finished accesses in blocks (`Records`); a `Summary` reduces each block at once,
+so memory does not grow with a run's length, and keeps the rows only if asked to.
+
+Three latencies differ as soon as something is posted:
+
+* *stall*: how long the vCPU could not go on;
+* *response*: from when the access was due, backlog included, until the vCPU went on, so that a
+  slow system cannot hide its queue;
+* *effect*: from when it was due until the device's state had changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vmexit_sim.measure.sketch import Sketch
+from vmexit_sim.steps import Role, Stage
+
+Times = npt.NDArray[np.int64]
+
+LATENCIES = ("stall", "response", "effect")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Records:
+    """A block of finished accesses of one vCPU, in program order; times in ps from the start.
+
+    Attributes:
+        vcpu: whose they are.
+        first: the place of the first in the vCPU's program order.
+        operation: the operation each belongs to (-1: none).
+        due: when it was to begin: arrival and compute (open loop), or its start (closed loop).
+        start: when the vCPU issued it.
+        resume: when the vCPU first went on.
+        stall: how long it kept the vCPU altogether.
+        posted: when it was left for later; -1: it was not.
+        done: when its effect had happened.
+        exits: VM exits booked on it.
+        stages: time per stage, shape (accesses, stages).
+    """
+
+    vcpu: int
+    first: int
+    operation: Times
+    due: Times
+    start: Times
+    resume: Times
+    stall: Times
+    posted: Times
+    done: Times
+    exits: Times
+    stages: Times
+
+    def latency(self, which: str) -> Times:
+        """Stall, response or effect latency of each access, in ps."""
+        if which == "stall":
+            return self.stall
+        return (self.resume if which == "response" else self.done) - self.due
+
+
+@dataclass
+class ExitTally:
+    """VM exits for one reason: from leaving the guest to being in it again, in ps."""
+
+    reason: str
+    samples: int = 0
+    total: int = 0
+    least: int = 0
+    greatest: int = 0
+
+    def add(self, duration: int) -> None:
+        """Count one exit."""
+        self.least = duration if not self.samples else min(self.least, duration)
+        self.greatest = max(self.greatest, duration)
+        self.samples += 1
+        self.total += duration
+
+    @property
+    def mean(self) -> float:
+        """Mean duration, in ps."""
+        return self.total / self.samples if self.samples else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResourceUse:
+    """What one queue saw during a run.
+
+    Attributes:
+        name: the queue's name.
+        tokens: servers it stands for (0: a mailbox).
+        takes: how often an item was taken.
+        waits: how often someone had to wait.
+        busy: token-time taken, in ps (0 for a mailbox).
+        waiting: time waited altogether, in ps.
+        span: how long the run was, in ps.
+    """
+
+    name: str
+    tokens: int
+    takes: int
+    waits: int
+    busy: int
+    waiting: int
+    span: int
+
+    @property
+    def utilisation(self) -> float:
+        """Share of its servers' time in use, 0 to 1."""
+        return self.busy / (self.tokens * self.span) if self.tokens and self.span else 0.0
+
+    @property
+    def mean_queue(self) -> float:
+        """How many waited, on average over time."""
+        return self.waiting / self.span if self.span else 0.0
+
+
+@dataclass
+class Summary:
+    """The reduction of a run's records.
+
+    Attributes:
+        stages: the stages that `stage_totals` speaks of.
+        keep_rows: whether the records themselves are kept, in `rows`.
+        accesses: how many have been counted.
+        exits: VM exits, of all reasons.
+        stage_totals: time per stage over all accesses, in ps.
+        latencies: a sketch each of stall, response and effect latency.
+        operations: the same of whole operations: stall is the sum over its accesses, response
+            and effect run from its first access's due moment to its last access.
+    """
+
+    stages: Sequence[Stage]
+    keep_rows: bool = False
+    accesses: int = 0
+    exits: int = 0
+    stage_totals: Times = field(default_factory=lambda: np.zeros(0, np.int64))
+    latencies: dict[str, Sketch] = field(default_factory=lambda: {k: Sketch() for k in LATENCIES})
+    operations: dict[str, Sketch] = field(default_factory=lambda: {k: Sketch() for k in LATENCIES})
+    rows: list[Records] = field(default_factory=list)
+    _open: dict[int, tuple[int, npt.NDArray[np.int64]]] = field(default_factory=dict)
+
+    def add(self, records: Records) -> None:
+        """Count in a block; blocks of one vCPU must come in order."""
+        if not len(records.due):
+            return
+        if not len(self.stage_totals):
+            self.stage_totals = np.zeros(len(self.stages), np.int64)
+        self.accesses += len(records.due)
+        self.exits += int(records.exits.sum())
+        self.stage_totals += records.stages.sum(axis=0)
+        for which, sketch in self.latencies.items():
+            sketch.add(records.latency(which))
+        self._add_operations(records)
+        if self.keep_rows:
+            self.rows.append(records)
+
+    def finish(self) -> None:
+        """No more blocks: what is still open is complete."""
+        for _, operation in self._open.values():
+            self._close(operation[None, :])
+        self._open.clear()
+
+    def of_role(self, *roles: Role) -> int:
+        """Time in all stages of some roles, in ps."""
+        return sum(
+            int(total)
+            for stage, total in zip(self.stages, self.stage_totals, strict=False)
+            if stage.role in roles
+        )
+
+    def quantile(self, which: str, q: float) -> float:
+        """A latency's lower empirical quantile in ps: exact if rows are kept."""
+        if not self.keep_rows:
+            return self.latencies[which].quantile(q)
+        if not self.rows:
+            return float("nan")
+        values = np.concatenate([records.latency(which) for records in self.rows])
+        rank = min(max(int(np.ceil(q * len(values))), 1), len(values))
+        return float(np.partition(values, rank - 1)[rank - 1])
+
+    def _add_operations(self, records: Records) -> None:
+        """Reduce runs of rows of one operation; the last run may go on in the next block."""
+        rows = np.flatnonzero(records.operation >= 0)
+        if not len(rows):
+            return
+        operation = records.operation[rows]
+        begin = np.concatenate([[0], np.flatnonzero(np.diff(operation)) + 1])
+        parts = np.column_stack(
+            [
+                np.add.reduceat(records.stall[rows], begin),
+                np.minimum.reduceat(records.due[rows], begin),
+                np.maximum.reduceat(records.resume[rows], begin),
+                np.maximum.reduceat(records.done[rows], begin),
+            ]
+        )
+        carried = self._open.pop(records.vcpu, None)
+        if carried is not None:
+            if carried[0] == operation[0]:
+                parts[0] = _joined(carried[1], parts[0])
+            else:
+                self._close(carried[1][None, :])
+        self._open[records.vcpu] = (int(operation[-1]), parts[-1])
+        self._close(parts[:-1])
+
+    def _close(self, parts: npt.NDArray[np.int64]) -> None:
+        stall, due, resume, done = parts.T
+        self.operations["stall"].add(stall)
+        self.operations["response"].add(resume - due)
+        self.operations["effect"].add(done - due)
+
+
+def _joined(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    return np.array([a[0] + b[0], min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])])
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """Everything a run leaves behind.
+
+    Attributes:
+        summary: the reduced records.
+        exits: tallies of VM exits by reason; only reasons that occurred.
+        resources: use of every lock, server and mailbox.
+        finish: per vCPU, when it halted, in ps.
+    """
+
+    summary: Summary
+    exits: list[ExitTally]
+    resources: list[ResourceUse]
+    finish: list[int]
+
+    @property
+    def completion(self) -> int:
+        """When the last vCPU halted, in ps."""
+        return max(self.finish)
+
+    @property
+    def hypervisor_time(self) -> int:
+        """What virtualisation added to the vCPUs' time, in ps: handling exits, and waiting."""
+        return self.summary.of_role(Role.HYPERVISOR, Role.WAIT)
+
+    def stage_times(self) -> dict[str, int]:
+        """Time per stage over all accesses, in ps; guest compute and idling included."""
+        pairs = zip(self.summary.stages, self.summary.stage_totals, strict=False)
+        return {stage.name: int(total) for stage, total in pairs if total}
+
+    def to_columns(self) -> dict[str, npt.NDArray[Any]]:
+        """The kept rows as columns: one row per access, a column per stage (``stage: …``).
+
+        Empty unless the run kept its rows. Times are in ps.
+        """
+        rows = self.summary.rows
+        if not rows:
+            return {}
+        columns: dict[str, npt.NDArray[Any]] = {
+            "vcpu": np.concatenate([np.full(len(r.due), r.vcpu) for r in rows]),
+            "row": np.concatenate([r.first + np.arange(len(r.due)) for r in rows]),
+        }
+        for name in ("operation", "due", "start", "resume", "stall", "posted", "done", "exits"):
+            columns[name] = np.concatenate([getattr(r, name) for r in rows])
+        stages = np.concatenate([r.stages for r in rows])
+        for number, stage in enumerate(self.summary.stages):
+            columns[f"stage: {stage.name}"] = stages[:, number]
+        return columns

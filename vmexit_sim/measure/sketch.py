@@ -1,0 +1,81 @@
+"""A mergeable sketch of a distribution of times: a log-linear histogram.
+
+Every power of two is cut into `STEPS` equal buckets, so a value is known to within half a bucket:
+a relative error of at most 1 / (2 · STEPS). Values below `STEPS` are exact. Sketches of parts add
+up to the sketch of the whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+BITS = 10
+STEPS = 1 << BITS
+BUCKETS = (63 - BITS) * STEPS + STEPS
+RELATIVE_ERROR = 1 / (2 * STEPS)
+
+
+def bucket_of(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The bucket of each value (values of 0 or more)."""
+    # frexp is exact below 2**53; above, rounding can only lift a value to the power it was
+    # rounded to, which the shift check below puts right.
+    exponent = np.maximum(np.frexp(values.astype(np.float64))[1] - 1 - BITS, 0).astype(np.int64)
+    exponent -= (values >> (exponent + BITS) == 0) & (exponent > 0)
+    return exponent * STEPS + (values >> exponent)
+
+
+def middle_of(bucket: int) -> float:
+    """The middle of a bucket: the value it stands for."""
+    if bucket < 2 * STEPS:
+        return float(bucket)
+    exponent, mantissa = bucket // STEPS - 1, bucket % STEPS + STEPS
+    return float((mantissa << exponent) + ((1 << exponent) - 1) / 2)
+
+
+@dataclass
+class Sketch:
+    """Counts per bucket, with the exact number, sum, least and greatest value."""
+
+    counts: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(BUCKETS, np.int64))
+    n: int = 0
+    total: int = 0
+    least: int = 2**63 - 1
+    greatest: int = 0
+
+    def add(self, values: npt.NDArray[np.int64]) -> None:
+        """Count in some values, in ps, 0 or more."""
+        if not len(values):
+            return
+        buckets, counts = np.unique(bucket_of(values), return_counts=True)
+        self.counts[buckets] += counts
+        self.n += len(values)
+        self.total += int(values.sum())
+        self.least = min(self.least, int(values.min()))
+        self.greatest = max(self.greatest, int(values.max()))
+
+    def merge(self, other: Sketch) -> None:
+        """Count in all that another sketch has counted."""
+        self.counts += other.counts
+        self.n += other.n
+        self.total += other.total
+        self.least = min(self.least, other.least)
+        self.greatest = max(self.greatest, other.greatest)
+
+    @property
+    def mean(self) -> float:
+        """The exact mean; NaN of nothing."""
+        return self.total / self.n if self.n else float("nan")
+
+    def quantile(self, q: float) -> float:
+        """The value below or at which a share `q` lies, to within `RELATIVE_ERROR`.
+
+        The lower empirical quantile: the ⌈q·n⌉-th smallest value. NaN of nothing.
+        """
+        if not self.n:
+            return float("nan")
+        rank = min(max(int(np.ceil(q * self.n)), 1), self.n)
+        bucket = int(np.searchsorted(np.cumsum(self.counts), rank))
+        return min(max(middle_of(bucket), float(self.least)), float(self.greatest))

@@ -1,0 +1,29 @@
+"""Mechanisms: the ways of reaching an emulated device, one small module each."""
+
+from vmexit_sim.mechanisms import (
+    batched_hypercall,
+    hypercall,
+    native,
+    operation_hypercall,
+    paravirtual_front_end,
+    read_only_page,
+    trap_mmio,
+    trap_pio,
+)
+from vmexit_sim.mechanisms.base import MECHANISMS, Mechanism, make_mechanism, name_of, register
+
+__all__ = [
+    "MECHANISMS",
+    "Mechanism",
+    "batched_hypercall",
+    "hypercall",
+    "make_mechanism",
+    "name_of",
+    "native",
+    "operation_hypercall",
+    "paravirtual_front_end",
+    "read_only_page",
+    "register",
+    "trap_mmio",
+    "trap_pio",
+]

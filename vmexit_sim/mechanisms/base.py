@@ -1,0 +1,92 @@
+"""What a mechanism is: a way of reaching a device, lowered to steps.
+
+A mechanism is a small frozen model: its fields are its parameters (as policy files state them),
+its methods yield steps. It registers under its name and is then available to every policy, on
+every engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar, TypeVar
+
+from vmexit_sim.configuration import Configured, checked
+from vmexit_sim.errors import InputError, nearest
+from vmexit_sim.hypervisor.host import AccessClass, Host
+from vmexit_sim.steps import Steps
+
+
+class Mechanism(Configured):
+    """Base of all mechanisms: override `access`, and what else applies.
+
+    Attributes:
+        by_ecam: whether it reaches config space through ECAM, which an old machine lacks.
+        by_operation: whether it asks if an access is the first or last of its operation.
+    """
+
+    by_ecam: ClassVar[bool] = False
+    by_operation: ClassVar[bool] = False
+
+    @property
+    def interrupts(self) -> bool:
+        """Whether it may interrupt the guest, which then looks for interrupts as it computes."""
+        return False
+
+    def access(self, host: Host, access: AccessClass) -> Steps:
+        """One access of the given class, from the vCPU's point of view."""
+        raise NotImplementedError  # pragma: no cover - abstract
+
+    def before_others(self, host: Host) -> Steps:
+        """What an access by another mechanism on the same vCPU must do first."""
+        yield from ()
+
+    def before_halt(self, host: Host) -> Steps:
+        """What happens before the vCPU goes idle, and at its end."""
+        yield from ()
+
+    def serve_interrupt(self, host: Host) -> Steps:
+        """What the vCPU does when this mechanism has interrupted it."""
+        yield from ()
+
+    def actors(self, host: Host) -> Iterable[tuple[str, bool, Steps]]:
+        """Actors that the mechanism needs: name, whether one for each vCPU, and what they do."""
+        return ()
+
+
+MECHANISMS: dict[str, type[Mechanism]] = {}
+"""Every registered mechanism, by name."""
+
+M = TypeVar("M", bound=type[Mechanism])
+
+
+def register(name: str) -> Any:
+    """Class decorator: make a mechanism available to policies under `name`."""
+
+    def registered(mechanism: M) -> M:
+        MECHANISMS[name] = mechanism
+        return mechanism
+
+    return registered
+
+
+def name_of(mechanism: Mechanism) -> str:
+    """The name that a mechanism is registered under."""
+    return next(name for name, known in MECHANISMS.items() if known is type(mechanism))
+
+
+def make_mechanism(stated: object, file: object = None, key: str | None = None) -> Mechanism:
+    """A mechanism from what a policy file states: a name, or a table with `name` and parameters.
+
+    Raises:
+        InputError: no such mechanism, or parameters that do not fit.
+    """
+    table = {"name": stated} if isinstance(stated, str) else stated
+    if not isinstance(table, dict) or not isinstance(table.get("name"), str):
+        raise InputError("is no mechanism", file=file, key=key, value=stated,
+                         mend='write its name, or {name = "…", …}')  # fmt: skip
+    name = table["name"]
+    if name not in MECHANISMS:
+        raise InputError("is no mechanism", file=file, key=key, value=name,
+                         mend=nearest(name, MECHANISMS))  # fmt: skip
+    parameters = {field: value for field, value in table.items() if field != "name"}
+    return checked(MECHANISMS[name], parameters, file=file, key=key)

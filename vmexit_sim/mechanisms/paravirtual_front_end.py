@@ -1,0 +1,87 @@
+"""A Xen-style split driver: a front end in the guest asks a back end in another domain.
+
+::
+
+    vCPU      lock | write request | hypercall: exit … entry | spin for the answer | unlock
+    back end                              wake up | emulate |-> answer
+
+The front end holds its lock and spins until the answer stands in the shared page.
+
+Source: Linux drivers/pci/xen-pcifront.c, do_pci_op.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from vmexit_sim.hypervisor.host import (
+    GATHER,
+    HYPERCALL_EXIT,
+    WAIT_CONFIG_LOCK,
+    AccessClass,
+    Host,
+)
+from vmexit_sim.mechanisms.base import Mechanism, register
+from vmexit_sim.steps import (
+    ACCESS,
+    Column,
+    Moment,
+    Queue,
+    Role,
+    Stage,
+    Steps,
+    acquire,
+    loop,
+    put,
+    release,
+    spend,
+    stamp,
+    take,
+    when,
+)
+
+WAIT_ANSWER = Stage("wait: back end", Role.WAIT)
+PICK_UP = Stage("pick up answer", Role.ACCESS)
+BACK_END_IDLE = Stage("back end idle", Role.GUEST)
+WAKE_UP = Stage("back end wake-up", Role.BACK)
+BACK_END = Stage("back end emulation", Role.BACK)
+BACK_END_CHANGE = Stage("back end state change", Role.BACK)
+
+REQUESTS = Queue("requests to the back end")
+ANSWERS = Queue("answers of the back end")
+
+
+@register("paravirtual_front_end")
+class ParavirtualFrontEnd(Mechanism):
+    """A request in shared memory, an event to a back end, and spinning for its answer."""
+
+    def access(self, host: Host, access: AccessClass) -> Steps:
+        """Ask, and spin."""
+        yield acquire(host.config_lock, WAIT_CONFIG_LOCK)
+        yield spend(GATHER, host.cost("gather"))
+        yield from host.leave_guest(HYPERCALL_EXIT)
+        yield from host.dispatch("hypercall", access.write)
+        yield put(REQUESTS, ACCESS)
+        yield from host.enter_guest()
+        yield take(ANSWERS, WAIT_ANSWER)
+        yield spend(PICK_UP, host.cost("pick_up"))
+        yield release(host.config_lock)
+
+    def actors(self, host: Host) -> Iterable[tuple[str, bool, Steps]]:
+        """One back end for the whole guest."""
+        return [("back end", False, self._back_end(host))]
+
+    def _back_end(self, host: Host) -> Steps:
+        yield loop(
+            [
+                take(REQUESTS, BACK_END_IDLE, into=ACCESS),
+                spend(WAKE_UP, host.cost("back_end_wake_up")),
+                spend(BACK_END, Column("emulate")),
+                when(
+                    Column("decode_toggle"), "==", 1,
+                    [spend(BACK_END_CHANGE, host.cost("state_change"))],
+                ),
+                stamp(Moment.DONE),
+                put(ANSWERS, ACCESS),
+            ]
+        )  # fmt: skip

@@ -1,0 +1,34 @@
+"""Port I/O, trapped: a config access is two exits, any other port access one.
+
+The guest writes the address to 0xCF8, then reads or writes the data at 0xCFC. Both instructions
+exit, and the guest's config lock is held, interrupts off, across both::
+
+    lock | out 0xCF8: exit … entry | in/out 0xCFC: exit … entry | unlock
+
+Source: Linux arch/x86/pci/direct.c, pci_conf1_read and pci_conf1_write.
+"""
+
+from __future__ import annotations
+
+from vmexit_sim.guest.table import Space
+from vmexit_sim.hypervisor.host import PORT_EXIT, WAIT_CONFIG_LOCK, AccessClass, Host
+from vmexit_sim.mechanisms.base import Mechanism, register
+from vmexit_sim.steps import Steps, acquire, release
+
+
+@register("trap_pio")
+class TrapPio(Mechanism):
+    """Every port instruction exits and is emulated."""
+
+    def access(self, host: Host, access: AccessClass) -> Steps:
+        """The address cycle and the data cycle under the lock; or one lone cycle."""
+        if access.space is not Space.PCI_CONFIG or access.index_only:
+            yield from host.trap(access, "port", PORT_EXIT)
+            return
+        yield acquire(host.config_lock, WAIT_CONFIG_LOCK)
+        yield from host.leave_guest(PORT_EXIT)
+        yield from host.dispatch("port", write=True)
+        yield from host.emulate(access, "port", body=[])  # the VMM only notes the address
+        yield from host.enter_guest()
+        yield from host.trap(access, "port", PORT_EXIT)
+        yield release(host.config_lock)

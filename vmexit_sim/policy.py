@@ -1,0 +1,187 @@
+"""Policies: which access goes by which mechanism. A policy is data.
+
+A policy is an ordered list of rules; the first that matches an access decides. A rule acts on one
+side. A *guest* rule is code in the guest's kernel or driver: it reaches only what goes through
+that code, not the firmware, not early code that writes 0xCF8 by hand. A *host* rule is the
+hypervisor's doing and reaches everything. What no rule matches goes as it was recorded; the share
+that the rules reach is part of every result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BeforeValidator, Field, InstanceOf, model_validator
+
+from vmexit_sim.catalog import find
+from vmexit_sim.configuration import Configured, checked, misfit, read_toml
+from vmexit_sim.errors import InputError
+from vmexit_sim.guest.table import AccessTable, Agent, Flag, Kind, Phase, Space
+from vmexit_sim.mechanisms import Mechanism, make_mechanism
+
+Mask = npt.NDArray[np.bool_]
+
+SPACES = Literal["pci_config", "port_io", "mmio", "doorbell"]
+PHASES = Literal["firmware", "early_kernel", "kernel", "user", "modules", "job", "done"]
+KINDS = Literal[
+    "none", "bar_sizing", "absent_run", "interrupt_service", "bit_bang", "burst", "function_setup"
+]
+
+
+class Match(Configured):
+    """Which accesses a rule means; what is left out matches anything.
+
+    Attributes:
+        space: address spaces.
+        write: writes (true) or reads (false).
+        absent: config reads that no function answers.
+        side_effect: reads that change the device.
+        ecam: config accesses that were recorded through ECAM.
+        register_below: config registers below this number.
+        register_from: config registers from this number on.
+        kind: kinds of operation.
+        phase: phases of the guest's life.
+        device: device names; ``*`` stands for anything.
+    """
+
+    space: list[SPACES] | None = None
+    write: bool | None = None
+    absent: bool | None = None
+    side_effect: bool | None = None
+    ecam: bool | None = None
+    register_below: Annotated[int, Field(ge=1, le=4096)] | None = None
+    register_from: Annotated[int, Field(ge=0, le=4095)] | None = None
+    kind: list[KINDS] | None = None
+    phase: list[PHASES] | None = None
+    device: list[str] | None = None
+
+    def rows(self, table: AccessTable) -> Mask:
+        """Which rows of a table match."""
+        mask = np.ones(len(table), np.bool_)
+        for names, enum, column in (
+            (self.space, Space, table.space),
+            (self.kind, Kind, table.kind),
+            (self.phase, Phase, table.phase),
+        ):
+            if names is not None:
+                mask &= np.isin(column, [enum[name.upper()] for name in names])
+        if self.write is not None:
+            mask &= table.write == self.write
+        for wanted, flag in (
+            (self.absent, Flag.ABSENT),
+            (self.side_effect, Flag.SIDE_EFFECT),
+            (self.ecam, Flag.ECAM),
+        ):
+            if wanted is not None:
+                mask &= table.has(flag) == wanted
+        register = table.address & 0xFFF
+        if self.register_below is not None:
+            mask &= register < self.register_below
+        if self.register_from is not None:
+            mask &= register >= self.register_from
+        if self.device is not None:
+            meant = [any(fnmatchcase(name, pattern) for pattern in self.device)
+                     for name in table.devices]  # fmt: skip
+            mask &= np.asarray([*meant, False], np.bool_)[table.device]
+        return mask
+
+
+def _mechanism(stated: object) -> object:
+    if isinstance(stated, Mechanism):
+        return stated
+    try:
+        return make_mechanism(stated)
+    except InputError as error:
+        problem = error.problem if error.key is None else f"{error.key} {error.problem}"
+        raise misfit(problem, value=error.value, mend=error.mend) from None
+
+
+class Rule(Configured):
+    """Accesses of a kind, and the mechanism they go by.
+
+    Attributes:
+        side: "guest" (kernel and driver code) or "host" (everything the guest does).
+        match: which accesses.
+        mechanism: its name, or a table of its name and parameters.
+    """
+
+    side: Literal["guest", "host"]
+    match: Match = Match()
+    mechanism: Annotated[InstanceOf[Mechanism], BeforeValidator(_mechanism)]
+
+    def rows(self, table: AccessTable) -> Mask:
+        """Which rows the rule reaches."""
+        mask = self.match.rows(table)
+        if self.side == "guest":
+            mask &= (table.agent >= Agent.KERNEL) & ~table.has(Flag.INDEX_ONLY)
+        return mask
+
+
+class Policy(Configured):
+    """A way of reaching devices, as one could ship it.
+
+    Attributes:
+        name: the file's name without its ending, or what the file calls itself.
+        title: one line for people.
+        about: what it is, and what it would take.
+        source: where it was proposed or done.
+        rules: in order; the first match decides.
+    """
+
+    name: str = ""
+    title: str
+    about: str = ""
+    source: str = ""
+    rules: list[Rule] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Policy:
+        interrupting = {rule.mechanism for rule in self.rules if rule.mechanism.interrupts}
+        if len(interrupting) > 1:
+            raise misfit("has two mechanisms that interrupt the guest, with different parameters",
+                         mend="give them the same parameters")  # fmt: skip
+        return self
+
+    def assign(self, table: AccessTable) -> npt.NDArray[np.int64]:
+        """For each row the number of the rule that decides; -1: as recorded."""
+        decided = np.full(len(table), -1, np.int64)
+        for number, rule in reversed(list(enumerate(self.rules))):
+            decided[rule.rows(table)] = number
+        return decided
+
+    def reach(self, table: AccessTable) -> float:
+        """The share of a table's accesses that the rules decide."""
+        return float(np.mean(self.assign(table) >= 0)) if len(table) else 0.0
+
+    def is_counterfactual(self, table: AccessTable) -> bool:
+        """Whether it takes a guest without ECAM to config space by ECAM."""
+        if table.has_ecam:
+            return False
+        by_ecam = np.array([rule.mechanism.by_ecam for rule in self.rules] + [False])
+        config = (table.space == Space.PCI_CONFIG) & ~table.has(Flag.ECAM)
+        return bool((by_ecam[self.assign(table)] & config).any())
+
+
+AS_RECORDED: Sequence[Rule] = (
+    Rule(side="host", match=Match(space=["pci_config"], ecam=True), mechanism="trap_mmio"),  # type: ignore[arg-type]
+    Rule(side="host", match=Match(space=["pci_config", "port_io"]), mechanism="trap_pio"),  # type: ignore[arg-type]
+    Rule(side="host", match=Match(), mechanism="trap_mmio"),  # type: ignore[arg-type]
+)
+"""What happens to an access that a policy does not speak of: every one of them traps."""
+
+
+def load_policy(name: str, beside: Path | None = None) -> Policy:
+    """The policy of that name or file.
+
+    Raises:
+        InputError: no such policy, or its file does not fit.
+    """
+    path = find("policies", name, beside)
+    data: dict[str, Any] = read_toml(path)
+    data.setdefault("name", path.name.removesuffix(".toml"))
+    return checked(Policy, data, file=path)

@@ -1,0 +1,301 @@
+"""Programs: steps laid flat, as both engines run them.
+
+Assembling turns nested steps into rows of small integers with jumps, gives every stage, queue,
+cell, register and column a number, and makes every random cost a column of its own. What a row's
+fields mean is listed at `Op`; an engine is a loop over such rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TypeVar
+
+from vmexit_sim.distributions import Constant, Duration
+from vmexit_sim.errors import SimulationError
+from vmexit_sim.steps import (
+    ACCESS,
+    Book,
+    Cell,
+    Clock,
+    Column,
+    Cost,
+    Halt,
+    Leave,
+    Length,
+    Let,
+    Loop,
+    NextAccess,
+    Operand,
+    PostedAt,
+    Put,
+    Queue,
+    Register,
+    Spend,
+    Stage,
+    Stamp,
+    Step,
+    Take,
+    When,
+)
+
+
+class Op(IntEnum):
+    """What a row of a program does; the fields that follow it."""
+
+    SPEND = 0  # stage, mode, index
+    TAKE = 1  # queue, stride, stage, into | -1, timeout mode | -1, index, priority mode, index
+    PUT = 2  # queue, stride, mode, index, refused | -1
+    LET = 3  # target mode, index, x mode, index, operator, y mode, index
+    BRANCH = 4  # x mode, index, relation, y mode, index, where to go if it does not hold
+    JUMP = 5  # where to
+    STAMP = 6  # moment, register, reason | -1
+    BOOK = 7  # stage, mode, index, register
+    NEXT = 8
+    HALT = 9
+    SYNC = 10  # wait until the world is as late as the actor: a cell or a length is next
+
+
+class Mode(IntEnum):
+    """Where an operand's value stands; `index` says which."""
+
+    CONSTANT = 0  # the index itself
+    REGISTER = 1
+    COLUMN = 2  # of the current access
+    COLUMN_OF = 3  # index = column << 8 | register
+    CELL = 4
+    OWN_CELL = 5  # the first of a row of cells, one for each vCPU
+    LENGTH = 6
+    OWN_LENGTH = 7
+    CLOCK = 8
+    POSTED_AT = 9  # index = register
+
+
+OPERATORS = ("+", "-", "*", "min", "max")
+RELATIONS = ("==", "!=", "<", "<=", ">", ">=")
+WIDTH = 9
+"""Fields of a row, its `Op` included; unused ones are 0."""
+
+Row = tuple[int, ...]
+K = TypeVar("K")
+
+
+@dataclass(frozen=True)
+class Draw:
+    """How a random cost's column is drawn: from the stream of its purpose."""
+
+    purpose: str
+    duration: Duration
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who runs where from.
+
+    Attributes:
+        name: for people, ``"vCPU 0"``.
+        entry: the row it starts at; for a vCPU that of `NEXT`.
+        vcpu: the vCPU it is, or whose queues and cells it means.
+        is_vcpu: whether the run lasts until it halts.
+    """
+
+    name: str
+    entry: int
+    vcpu: int
+    is_vcpu: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """Everything an engine needs to know, but the accesses.
+
+    Attributes:
+        rows: the code, `WIDTH` integers a row.
+        entries: per access class, the row its program starts at.
+        end: the row at which a vCPU goes on after its last access.
+        actors: vCPUs first, by number.
+        stages, queues, cells, reasons, columns: what the numbers in the code mean. A per-vCPU
+            queue or cell stands once for every vCPU, in consecutive places.
+        draws: how the columns of random costs are drawn, by column name.
+        registers: how many each actor has; number 0 is the current access.
+    """
+
+    rows: list[Row]
+    entries: list[int]
+    end: int
+    actors: list[Actor]
+    stages: list[Stage]
+    queues: list[Queue]
+    cells: list[Cell]
+    reasons: list[str]
+    columns: list[str]
+    draws: dict[str, Draw]
+    registers: int
+    vcpus: int
+
+
+@dataclass
+class Assembler:
+    """Builds a `Program`, routine by routine."""
+
+    vcpus: int
+    rows: list[Row] = field(default_factory=list)
+    _stages: dict[Stage, int] = field(default_factory=dict)
+    _queues: dict[Queue, int] = field(default_factory=dict)
+    _cells: dict[Cell, int] = field(default_factory=dict)
+    _registers: dict[Register, int] = field(default_factory=lambda: {ACCESS: 0})
+    _columns: dict[str, int] = field(default_factory=dict)
+    _reasons: dict[str, int] = field(default_factory=dict)
+    _draws: dict[str, Draw] = field(default_factory=dict)
+    _occurrences: dict[Stage, int] = field(default_factory=dict)
+    _queue_places: list[Queue] = field(default_factory=list)
+    _cell_places: list[Cell] = field(default_factory=list)
+
+    def routine(self, steps: Iterable[Step]) -> int:
+        """Lay a routine's steps behind what is there; returns the row it starts at."""
+        entry = len(self.rows)
+        self._occurrences = {}
+        self._lay(steps, None)
+        return entry
+
+    def program(self, entries: list[int], end: int, actors: list[Actor]) -> Program:
+        """The finished program."""
+        return Program(
+            rows=[row + (0,) * (WIDTH - len(row)) for row in self.rows],
+            entries=entries,
+            end=end,
+            actors=actors,
+            stages=list(self._stages),
+            queues=list(self._queue_places),
+            cells=list(self._cell_places),
+            reasons=list(self._reasons),
+            columns=list(self._columns),
+            draws=dict(self._draws),
+            registers=len(self._registers),
+            vcpus=self.vcpus,
+        )
+
+    def _lay(self, steps: Iterable[Step], leaves: list[int] | None) -> None:
+        for step in steps:
+            match step:
+                case Spend(stage, cost, whose):
+                    if cost == 0 or (isinstance(cost, Constant) and cost.value == 0):
+                        continue
+                    operand = self._cost(stage, cost, whose)
+                    self._sync(operand)
+                    self._emit(Op.SPEND, self._stage(stage), *self._operand(operand))
+                case Take(queue, stage, into, timeout, priority):
+                    limit = (-1, 0) if timeout is None else self._operand(timeout)
+                    target = -1 if into is None else self._register(into)
+                    place, stride = self._queue(queue)
+                    self._emit(Op.TAKE, place, stride, self._stage(stage), target, *limit,
+                               *self._operand(priority))  # fmt: skip
+                case Put(queue, item, refused):
+                    flag = -1 if refused is None else self._register(refused)
+                    self._emit(Op.PUT, *self._queue(queue), *self._operand(item), flag)
+                case Let(target_, x, operator, y):
+                    self._sync(target_, x, y)
+                    self._emit(Op.LET, *self._operand(target_), *self._operand(x),
+                               OPERATORS.index(operator), *self._operand(y))  # fmt: skip
+                case When(x, relation, y, then, otherwise):
+                    self._sync(x, y)
+                    branch = self._emit(Op.BRANCH, *self._operand(x), RELATIONS.index(relation),
+                                        *self._operand(y), 0)  # fmt: skip
+                    self._lay(then, leaves)
+                    if otherwise:
+                        jump = self._emit(Op.JUMP, 0)
+                        self._aim(branch, len(self.rows))
+                        self._lay(otherwise, leaves)
+                        self._aim(jump, len(self.rows))
+                    else:
+                        self._aim(branch, len(self.rows))
+                case Loop(body):
+                    begin, own_leaves = len(self.rows), list[int]()
+                    self._lay(body, own_leaves)
+                    self._emit(Op.JUMP, begin)
+                    for row in own_leaves:
+                        self._aim(row, len(self.rows))
+                case Leave():
+                    if leaves is None:
+                        raise SimulationError("a `leave` stands outside every loop")
+                    leaves.append(self._emit(Op.JUMP, 0))
+                case Stamp(moment, access, reason):
+                    number = -1 if reason is None else _number(self._reasons, reason)
+                    self._emit(Op.STAMP, moment, self._register(access), number)
+                case Book(stage, amount, access):
+                    self._sync(amount)
+                    self._emit(Op.BOOK, self._stage(stage), *self._operand(amount),
+                               self._register(access))  # fmt: skip
+                case NextAccess():
+                    self._emit(Op.NEXT)
+                case Halt():
+                    self._emit(Op.HALT)
+
+    def _emit(self, op: Op, *fields: int) -> int:
+        self.rows.append((int(op), *map(int, fields)))
+        return len(self.rows) - 1
+
+    def _aim(self, row: int, target: int) -> None:
+        """Set where a jump or branch goes: its last field."""
+        self.rows[row] = (*self.rows[row][:-1], target)
+
+    def _sync(self, *operands: Operand) -> None:
+        if any(isinstance(operand, (Cell, Length)) for operand in operands):
+            self._emit(Op.SYNC)
+
+    def _cost(self, stage: Stage, cost: Cost, whose: Register | None) -> Operand:
+        if isinstance(cost, Constant):
+            return cost.value
+        if isinstance(cost, (int, Register, Column, Cell, Length, Clock, PostedAt)):
+            return cost
+        occurrence = self._occurrences.get(stage, 0)
+        self._occurrences[stage] = occurrence + 1
+        draw = Draw(f"cost/{stage.name}/{occurrence}", cost)
+        variants = [name for name, known in self._draws.items() if known.purpose == draw.purpose]
+        for name in variants:
+            if self._draws[name] == draw:
+                return Column(name, whose)
+        name = f"{draw.purpose}/{len(variants)}"
+        self._draws[name] = draw
+        return Column(name, whose)
+
+    def _operand(self, operand: Operand) -> tuple[int, int]:
+        match operand:
+            case int():
+                return Mode.CONSTANT, operand
+            case Register():
+                return Mode.REGISTER, self._register(operand)
+            case Column(name, None):
+                return Mode.COLUMN, _number(self._columns, name)
+            case Column(name, of):
+                assert of is not None
+                return Mode.COLUMN_OF, _number(self._columns, name) << 8 | self._register(of)
+            case Cell(_, per_vcpu):
+                if operand not in self._cells:
+                    self._cells[operand] = len(self._cell_places)
+                    self._cell_places += [operand] * (self.vcpus if per_vcpu else 1)
+                return (Mode.OWN_CELL if per_vcpu else Mode.CELL), self._cells[operand]
+            case Length(queue):
+                place, stride = self._queue(queue)
+                return (Mode.OWN_LENGTH if stride else Mode.LENGTH), place
+            case Clock():
+                return Mode.CLOCK, 0
+            case PostedAt(of):
+                return Mode.POSTED_AT, self._register(of)
+
+    def _stage(self, stage: Stage) -> int:
+        return _number(self._stages, stage)
+
+    def _register(self, register: Register) -> int:
+        return _number(self._registers, register)
+
+    def _queue(self, queue: Queue) -> tuple[int, int]:
+        if queue not in self._queues:
+            self._queues[queue] = len(self._queue_places)
+            self._queue_places += [queue] * (self.vcpus if queue.per_vcpu else 1)
+        return self._queues[queue], int(queue.per_vcpu)
+
+
+def _number(known: dict[K, int], key: K) -> int:
+    return known.setdefault(key, len(known))
