@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from enum import Enum
 from fnmatch import fnmatchcase
-from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal
@@ -238,18 +237,14 @@ class DeviceCatalog(Configured):
         return device
 
 
-@cache
-def _shipped(path: Path) -> DeviceCatalog:
-    return checked(DeviceCatalog, read_toml(path), file=path, context={"file": path})
-
-
 def load_devices(name_or_path: str | Path = "qemu") -> DeviceCatalog:
     """A device catalog: a shipped one by its name, or a file of one's own.
 
     Raises:
         InputError: there is no such catalog, or what it says does not fit.
     """
-    return _shipped(find("devices", str(name_or_path)).resolve())
+    path = find("devices", str(name_or_path))
+    return checked(DeviceCatalog, read_toml(path), file=path, context={"file": path})
 
 
 def _refuse_backward(stretches: tuple[tuple[int, int], ...]) -> None:

@@ -130,6 +130,7 @@ class Policy(Configured):
         title: one line for people.
         about: what it is, and what it would take.
         source: where it was proposed or done.
+        bound: it marks what could at best (or without virtualisation) be had; no proposal.
         rules: in order; the first match decides.
     """
 
@@ -137,6 +138,7 @@ class Policy(Configured):
     title: str
     about: str = ""
     source: str = ""
+    bound: bool = False
     rules: list[Rule] = Field(default_factory=list)
 
     @model_validator(mode="after")

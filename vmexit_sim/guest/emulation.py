@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from vmexit_sim.device import DeviceCatalog
 from vmexit_sim.guest.table import AccessTable
+from vmexit_sim.guest.workload import BLOCK_ROWS
 from vmexit_sim.streams import Streams
 
 
@@ -35,3 +37,31 @@ def with_emulation(table: AccessTable, catalog: DeviceCatalog, streams: Streams)
             rng = streams.named("emulate", name, int(vcpu))
             emulate[own] = duration.draw(rng, len(own))
     return replace(table, emulate=emulate)
+
+
+@dataclass(frozen=True)
+class Emulated:
+    """A recorded guest on emulated devices: each replication draws the devices' times anew."""
+
+    table: AccessTable
+    catalog: DeviceCatalog
+
+    @property
+    def vcpus(self) -> int:
+        """The table's vCPUs."""
+        return self.table.vcpus
+
+    @property
+    def is_random(self) -> bool:
+        """Whether any device it touches takes a random time."""
+        used = (self.table.devices[number] for number in np.unique(self.table.device))
+        return any(not self.catalog.of(name).emulation.is_constant for name in used)
+
+    def examples(self) -> AccessTable:
+        """The table itself."""
+        return self.table
+
+    def blocks(self, vcpu: int, streams: Streams, rows: int = BLOCK_ROWS) -> Iterator[AccessTable]:
+        """Slices of the table, its emulation times drawn."""
+        own = with_emulation(self.table.of_vcpu(vcpu), self.catalog, streams)
+        yield from own.in_blocks(rows)

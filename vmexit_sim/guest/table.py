@@ -15,7 +15,7 @@ come from generators and from recorded traces; nothing downstream can tell which
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum, IntFlag
 from pathlib import Path
@@ -156,7 +156,7 @@ class AccessTable:
 
     def has(self, flag: Flag) -> npt.NDArray[np.bool_]:
         """Which rows carry a flag."""
-        return np.not_equal(self.flags & np.int16(flag), 0)
+        return (self.flags & np.int16(flag)).astype(np.bool_)
 
     def of_vcpu(self, vcpu: int) -> AccessTable:
         """The rows of one vCPU, renumbered."""
@@ -169,6 +169,11 @@ class AccessTable:
         for name in ("needed_by", "needed_idiom"):
             part[name] = np.where(part[name] == NEVER, NEVER, part[name] - begin)
         return replace(self, **part)
+
+    def in_blocks(self, rows: int) -> Iterator[AccessTable]:
+        """The table in blocks of `rows` rows."""
+        for begin in range(0, len(self), rows):
+            yield self.block(begin, min(begin + rows, len(self)))
 
     def only(self, keep: npt.NDArray[np.bool_]) -> AccessTable:
         """The rows where `keep`, renumbered.

@@ -64,9 +64,34 @@ class Recorded:
 
     def blocks(self, vcpu: int, streams: Streams, rows: int = BLOCK_ROWS) -> Iterator[AccessTable]:
         """Slices of the table; `streams` is not used."""
-        own = self.table.of_vcpu(vcpu)
-        for begin in range(0, len(own), rows):
-            yield own.block(begin, min(begin + rows, len(own)))
+        yield from self.table.of_vcpu(vcpu).in_blocks(rows)
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A workload whose guest computes longer or shorter, by a factor."""
+
+    workload: Workload
+    scale: float
+
+    @property
+    def vcpus(self) -> int:
+        """As the workload's."""
+        return self.workload.vcpus
+
+    @property
+    def is_random(self) -> bool:
+        """As the workload's."""
+        return self.workload.is_random
+
+    def examples(self) -> AccessTable:
+        """As the workload's."""
+        return self.workload.examples()
+
+    def blocks(self, vcpu: int, streams: Streams, rows: int = BLOCK_ROWS) -> Iterator[AccessTable]:
+        """The workload's rows, compute scaled."""
+        for block in self.workload.blocks(vcpu, streams, rows):
+            yield block.with_think_scale(self.scale)
 
 
 def whole_table(workload: Workload, streams: Streams) -> AccessTable:

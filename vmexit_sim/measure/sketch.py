@@ -22,9 +22,11 @@ def bucket_of(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """The bucket of each value (values of 0 or more)."""
     # frexp is exact below 2**53; above, rounding can only lift a value to the power it was
     # rounded to, which the shift check below puts right.
+    exponent: npt.NDArray[np.int64]
     exponent = np.maximum(np.frexp(values.astype(np.float64))[1] - 1 - BITS, 0).astype(np.int64)
     exponent -= (values >> (exponent + BITS) == 0) & (exponent > 0)
-    return exponent * STEPS + (values >> exponent)
+    buckets: npt.NDArray[np.int64] = exponent * STEPS + (values >> exponent)
+    return buckets
 
 
 def middle_of(bucket: int) -> float:

@@ -1,0 +1,378 @@
+"""A scenario: which guest, on which platform, under which policies.
+
+A scenario file asks one question and holds one or more *blocks*, each a guest of its own::
+
+    question = "Does batching help when accesses are spread?"
+    platform = "kvm-2013"
+    policies = ["linux-default", "hypercall", "batched-recorded"]
+
+    [[blocks]]
+    name = "bunched"
+    guest = { trace = "pci-scan-q35" }
+    only = ["pci_config"]
+
+    [[blocks]]
+    name = "spread"
+    guest = { kind = "interrupt_service", services = 1000, … }
+
+What a user can name on the command line instead of a file (a shipped scenario, a trace, a table, a
+workload) becomes such a scenario too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Discriminator, Field, Tag
+
+from vmexit_sim import catalog
+from vmexit_sim.configuration import Configured, checked, read_toml
+from vmexit_sim.device import DeviceCatalog, load_devices
+from vmexit_sim.errors import InputError, nearest
+from vmexit_sim.guest.emulation import Emulated
+from vmexit_sim.guest.generators import Generator
+from vmexit_sim.guest.qemu_trace import Trace, read_trace
+from vmexit_sim.guest.table import AccessTable, Flag, Kind, Phase, Space, load_table
+from vmexit_sim.guest.workload import Recorded, Scaled, Workload
+from vmexit_sim.hypervisor.platform import Platform, load_platform
+from vmexit_sim.policy import PHASES, Policy, load_policy
+
+DEFAULT_SCENARIO = "bunched-and-spread"
+DEFAULT_SEED = 1
+RANDOM_REPLICATIONS = 10
+"""Replications of a random scenario that does not say how many it wants."""
+
+
+DEFAULT_POLICIES: tuple[str, ...] = (
+    "linux-default", "mmio-first", "read-only-pages", "absent-page", "hypercall",
+    "batched-recorded", "batched-idioms", "batched-oracle", "size-bar-hypercall",
+    "late-detection", "xen-front-end", "bare-metal",
+)  # fmt: skip
+"""The thread's proposals, in the order in which its argument goes."""
+
+
+class TraceGuest(Configured):
+    """A recorded guest: `trace` is a shipped one's name, or a QEMU trace log's path."""
+
+    trace: str
+
+
+class TableGuest(Configured):
+    """A guest whose access table was saved: `table` is a Parquet file's path."""
+
+    table: str
+
+
+class WorkloadGuest(Configured):
+    """A synthetic guest in a file of its own: `workload` is its name or path."""
+
+    workload: str
+
+
+def _guest_kind(stated: Any) -> str:
+    if isinstance(stated, dict):
+        return next((key for key in ("trace", "table", "workload") if key in stated), "generator")
+    tags = ((TraceGuest, "trace"), (TableGuest, "table"), (WorkloadGuest, "workload"))
+    return next((tag for model, tag in tags if isinstance(stated, model)), "generator")
+
+
+Guest = Annotated[
+    Annotated[TraceGuest, Tag("trace")]
+    | Annotated[TableGuest, Tag("table")]
+    | Annotated[WorkloadGuest, Tag("workload")]
+    | Annotated[Generator, Tag("generator")],
+    Discriminator(_guest_kind),
+]
+
+ThinkScale = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
+
+
+class Block(Configured):
+    """One guest of a scenario.
+
+    Attributes:
+        name: for tables and figures.
+        guest: a recorded trace, a saved table, a workload file, or a generator's parameters.
+        only: keep these accesses: spaces, kinds of operation, phases, or devices (``*`` stands
+            for anything); empty: all.
+        during: keep only accesses of these phases; empty: of all.
+        timers: whether accesses to timers and interrupt controllers are kept. An in-kernel
+            irqchip or a paravirtual clock takes most of them out of the picture, and how many
+            polls a recording holds depends on the speed of emulation.
+        think_scales: factors on the guest's compute for which completion time is given; the last
+            is the one that all else is told for. By default 0, 0.1 and 1 for a recording, whose
+            compute times are emulation's, and 1 for a synthetic guest.
+    """
+
+    name: str = ""
+    guest: Guest
+    only: list[str] = Field(default_factory=list)
+    during: list[PHASES] = Field(default_factory=list)
+    timers: bool = False
+    think_scales: Annotated[list[ThinkScale], Field(min_length=1)] | None = None
+
+
+class Scenario(Configured):
+    """One question, and what it takes to answer it.
+
+    Attributes:
+        name: the file's name without its ending, or what the file calls itself.
+        title: one line for people.
+        question: what the scenario asks.
+        platform: the host's name or file.
+        policies: names or files; the first is what the others are compared with.
+        devices: the device catalog's name or file.
+        costs: platform costs to replace for this scenario.
+        blocks: the guests.
+        seed: root of all randomness.
+        replications: how often a random scenario is repeated; a deterministic one runs once.
+    """
+
+    name: str = ""
+    title: str = ""
+    question: str = ""
+    platform: str = "kvm-2013"
+    policies: Annotated[list[str], Field(min_length=1)] = Field(
+        default_factory=lambda: list(DEFAULT_POLICIES)
+    )
+    devices: str = "qemu"
+    costs: dict[str, Any] = Field(default_factory=dict)
+    blocks: Annotated[list[Block], Field(min_length=1)]
+    seed: Annotated[int, Field(ge=0, le=2**63)] = DEFAULT_SEED
+    replications: Annotated[int, Field(ge=1, le=100_000)] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A block with everything it names opened.
+
+    Attributes:
+        name: the block's name.
+        workloads: the guest at each think scale.
+        table: its accesses, for what a policy reaches; of a synthetic guest examples only.
+        is_recorded: whether the table is all there is.
+    """
+
+    name: str
+    workloads: dict[float, Workload]
+    table: AccessTable
+    is_recorded: bool
+
+    @property
+    def main_scale(self) -> float:
+        """The think scale that results are told for."""
+        return list(self.workloads)[-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A scenario with everything it names opened, ready to run."""
+
+    scenario: Scenario
+    platform: Platform
+    policies: list[Policy]
+    catalog: DeviceCatalog
+    blocks: list[Loaded]
+
+    @property
+    def is_random(self) -> bool:
+        """Whether replications can differ."""
+        return self.platform.is_random or any(
+            workload.is_random for block in self.blocks for workload in block.workloads.values()
+        )
+
+    @property
+    def replications(self) -> int:
+        """How many replications to run."""
+        if not self.is_random:
+            return 1
+        return self.scenario.replications or RANDOM_REPLICATIONS
+
+
+def find_scenario(name: str = DEFAULT_SCENARIO) -> tuple[Scenario, Path | None]:
+    """The scenario that a user means.
+
+    Args:
+        name: a shipped scenario, trace or workload, or a path: of a scenario (TOML), a trace log,
+            or an access table (Parquet).
+
+    Returns:
+        The scenario, and the file it came from (None: it was made for a guest).
+
+    Raises:
+        InputError: nothing of that name, or a file that does not fit.
+    """
+    scenarios = catalog.names("scenarios")
+    if name in scenarios:
+        return load_scenario(scenarios[name]), scenarios[name]
+    for kind in ("traces", "workloads"):
+        if name in catalog.names(kind):
+            guest = {"traces": "trace", "workloads": "workload"}[kind]
+            return _for_guest(name, {guest: name}), None
+    path = Path(name)
+    if not path.exists():
+        known = [*scenarios, *catalog.names("traces"), *catalog.names("workloads")]
+        raise InputError("is no scenario, trace, table or workload", value=name,
+                         mend=nearest(name, known))  # fmt: skip
+    if path.suffix == ".toml":
+        data = read_toml(path)
+        if "kind" in data:
+            return _for_guest(path.stem, {"workload": str(path)}), None
+        return load_scenario(path), path
+    guest = "table" if path.suffix == ".parquet" else "trace"
+    return _for_guest(path.name.split(".")[0], {guest: str(path)}), None
+
+
+def load_scenario(path: Path) -> Scenario:
+    """A scenario file.
+
+    Raises:
+        InputError: it does not fit; every mistake is named.
+    """
+    data = read_toml(path)
+    data.setdefault("name", path.name.removesuffix(".toml"))
+    return checked(Scenario, data, file=path, context={"file": path})
+
+
+def open_scenario(scenario: Scenario, path: Path | None = None) -> Opened:
+    """Open everything that a scenario names.
+
+    Args:
+        scenario: what to open.
+        path: the file it stands in; names in it may be relative to that.
+
+    Raises:
+        InputError: something named is not there, or does not fit.
+    """
+    devices = load_devices(scenario.devices)
+    return Opened(
+        scenario=scenario,
+        platform=load_platform(scenario.platform, path, scenario.costs),
+        policies=[load_policy(name, path) for name in scenario.policies],
+        catalog=devices,
+        blocks=[load_block(block, devices, path, scenario.name) for block in scenario.blocks],
+    )
+
+
+def load_block(
+    block: Block, devices: DeviceCatalog, path: Path | None = None, name: str = ""
+) -> Loaded:
+    """A block's guest, with the accesses it asks for.
+
+    Raises:
+        InputError: the guest is not there, or nothing is left of it.
+    """
+    guest = block.guest
+    if isinstance(guest, WorkloadGuest):
+        guest = load_workload(guest.workload, path)
+    opened: Callable[[AccessTable], Workload] = Recorded
+    if isinstance(guest, TraceGuest):
+        table = cached_trace(catalog.find("traces", guest.trace, path), devices).table
+        opened = partial(Emulated, catalog=devices)
+    elif isinstance(guest, TableGuest):  # its emulation times are its own
+        table = load_table(catalog.find("traces", guest.table, path))
+    else:
+        if block.only or block.during:
+            raise InputError("chooses among a synthetic guest's accesses", key="only",
+                             mend="choose by the generator's parameters")  # fmt: skip
+        workloads = {scale: scaled(guest, scale) for scale in block.think_scales or [1.0]}
+        return Loaded(name=block.name or name, workloads=workloads, table=guest.examples(),
+                      is_recorded=False)  # fmt: skip
+    chosen = select(table, block.only, during=block.during, timers=block.timers)
+    if not len(chosen):
+        raise InputError("leaves no access", key="only", value=block.only, mend=_selectable(table))
+    scales = block.think_scales or [0.0, 0.1, 1.0]
+    return Loaded(
+        name=block.name or name,
+        workloads={scale: opened(chosen.with_think_scale(scale)) for scale in scales},
+        table=chosen,
+        is_recorded=True,
+    )
+
+
+def select(
+    table: AccessTable,
+    only: Sequence[str] = (),
+    *,
+    during: Sequence[str] = (),
+    timers: bool = False,
+) -> AccessTable:
+    """The accesses that any of some names means.
+
+    Args:
+        table: where from.
+        only: spaces, kinds of operation, phases or devices (with ``*``); empty means all.
+        during: phases; empty means all.
+        timers: whether to keep accesses to timers and interrupt controllers.
+
+    Raises:
+        InputError: a name means nothing in this table.
+    """
+    keep: npt.NDArray[np.bool_] = np.ones(len(table), np.bool_)
+    if only:
+        keep = np.zeros(len(table), np.bool_)
+        for name in only:
+            keep |= _meant(table, name)
+    if during:
+        keep &= np.isin(table.phase, [Phase[name.upper()] for name in during])
+    if not timers:
+        keep &= ~table.has(Flag.TIMER | Flag.IRQCHIP)
+    return table.only(keep)
+
+
+def load_workload(name: str, beside: Path | None = None) -> Any:
+    """A synthetic guest from a file.
+
+    Raises:
+        InputError: no such file, or it does not fit.
+    """
+    path = catalog.find("workloads", name, beside)
+    data = read_toml(path)
+    for key in ("title", "about"):  # for people
+        data.pop(key, None)
+    block = checked(Block, {"guest": data}, file=path, context={"file": path})
+    return block.guest
+
+
+@lru_cache(maxsize=16)
+def cached_trace(path: Path, devices: DeviceCatalog) -> Trace:
+    """A trace, read once per process."""
+    return read_trace(path, devices)
+
+
+def scaled(workload: Any, scale: float) -> Workload:
+    """A synthetic guest whose compute is multiplied."""
+    made: Workload = workload if scale == 1 else Scaled(workload, scale)
+    return made
+
+
+def _for_guest(name: str, guest: dict[str, str]) -> Scenario:
+    return checked(Scenario, {"name": name, "title": name, "blocks": [{"guest": guest}]})
+
+
+def _meant(table: AccessTable, name: str) -> npt.NDArray[np.bool_]:
+    for enum, column in ((Space, table.space), (Kind, table.kind), (Phase, table.phase)):
+        member = enum.__members__.get(name.upper())
+        if member is not None and name.islower():
+            return np.equal(column, member)
+    devices = np.array([fnmatchcase(device, name) for device in table.devices] or [False])
+    if not devices.any():
+        raise InputError("means no access of this guest", key="only", value=name,
+                         mend=nearest(name, _selectables(table)))  # fmt: skip
+    return np.asarray(devices[table.device], np.bool_)
+
+
+def _selectables(table: AccessTable) -> list[str]:
+    names = [member.name.lower() for enum in (Space, Kind, Phase) for member in enum]
+    return [*names, *table.devices]
+
+
+def _selectable(table: AccessTable) -> str:
+    return f"known: {', '.join(_selectables(table))}"

@@ -1,0 +1,1 @@
+"""Studies: running scenarios, and comparing policies."""

@@ -1,0 +1,239 @@
+"""Comparing policies: all of them on the same guest, draw for draw.
+
+For each block of a scenario, each policy is lowered, run on every replication and at every think
+scale, and reduced to estimates; the first policy is what the others are compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from vmexit_sim.measure.records import LATENCIES, RunResult
+from vmexit_sim.policy import Policy
+from vmexit_sim.scenario import Loaded, Opened
+from vmexit_sim.statistics import Estimate, exact, mean, median, paired_difference, paired_ratio
+from vmexit_sim.steps import Stage
+from vmexit_sim.study.simulate import simulate
+
+QUANTILES = {"p50": 0.5, "p99": 0.99}
+
+EXACT_ROWS = 2_000_000
+"""Up to so many accesses the rows of a recorded guest are kept, and its quantiles are exact."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyOutcome:
+    """What one policy costs one guest.
+
+    Attributes:
+        policy: the policy.
+        reach: share of the accesses that its rules decide (0 … 1).
+        counterfactual: it needs ECAM, which this guest does not have.
+        accesses: accesses of one replication (mean).
+        exits: VM exits of one replication.
+        exits_by_reason: the same by reason.
+        hypervisor_time: what virtualisation added to the vCPUs' time.
+        completion: by think scale, when the last vCPU was through.
+        latency: stall, response and effect latency of accesses: mean, p50, p99 of each.
+        operation_latency: the same of whole operations; empty if there are none.
+        stage_times: time per stage over all accesses, guest compute included.
+        ratio: hypervisor time over the first policy's.
+        difference: hypervisor time less the first policy's.
+    """
+
+    policy: Policy
+    reach: float
+    counterfactual: bool
+    accesses: float
+    exits: Estimate
+    exits_by_reason: dict[str, Estimate]
+    hypervisor_time: Estimate
+    completion: dict[float, Estimate]
+    latency: dict[str, dict[str, Estimate]]
+    operation_latency: dict[str, dict[str, Estimate]]
+    stage_times: dict[Stage, Estimate]
+    ratio: Estimate
+    difference: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockOutcome:
+    """What the policies cost one guest.
+
+    Attributes:
+        name: the block's name.
+        origin: where its accesses came from.
+        accesses: how many there are (of a synthetic guest: one replication's mean).
+        policies: in the scenario's order.
+    """
+
+    name: str
+    origin: str
+    accesses: float
+    policies: list[PolicyOutcome]
+
+    def best(self) -> PolicyOutcome | None:
+        """The policy that adds least, bounds and counterfactuals left out."""
+        real = [o for o in self.policies if not o.policy.bound and not o.counterfactual]
+        return min(real, key=lambda outcome: outcome.hypervisor_time.value, default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """The answer to a scenario.
+
+    Attributes:
+        opened: what was asked.
+        replications: how many were run.
+        blocks: one outcome a guest.
+    """
+
+    opened: Opened
+    replications: int
+    blocks: list[BlockOutcome] = field(default_factory=list)
+
+
+Progress = Callable[[str], None]
+
+
+def compare(opened: Opened, progress: Progress | None = None) -> Comparison:
+    """Run every policy of a scenario on every block.
+
+    Args:
+        opened: the scenario.
+        progress: told what is being run, before each policy.
+
+    Raises:
+        SimulationError: a deadlock.
+    """
+    blocks = []
+    for block in opened.blocks:
+        baseline: list[float] | None = None
+        outcomes = []
+        for policy in opened.policies:
+            if progress is not None:
+                progress(f"{block.name}: {policy.name}")
+            runs = {
+                scale: [
+                    run_once(opened, policy, block, replication, scale)
+                    for replication in range(opened.replications)
+                ]
+                for scale in block.workloads
+            }
+            times = [float(result.hypervisor_time) for result in runs[block.main_scale]]
+            baseline = times if baseline is None else baseline
+            outcomes.append(_outcome(opened, policy, block, runs, baseline))
+        blocks.append(
+            BlockOutcome(
+                name=block.name,
+                origin=block.table.origin,
+                accesses=outcomes[0].accesses,
+                policies=outcomes,
+            )
+        )
+    return Comparison(opened=opened, replications=opened.replications, blocks=blocks)
+
+
+def run_once(
+    opened: Opened,
+    policy: Policy,
+    block: Loaded,
+    replication: int = 0,
+    scale: float | None = None,
+    keep_rows: bool | None = None,
+) -> RunResult:
+    """One policy on one guest, once.
+
+    Args:
+        opened: the scenario, for platform, devices and seed.
+        policy: how the guest reaches its devices.
+        block: the guest.
+        replication: which repetition.
+        scale: the think scale; None: the block's main one.
+        keep_rows: keep every access's record; None: if the guest is a recording of modest size.
+    """
+    workload = block.workloads[block.main_scale if scale is None else scale]
+    if keep_rows is None:
+        keep_rows = block.is_recorded and len(block.table) <= EXACT_ROWS
+    return simulate(
+        policy,
+        opened.platform,
+        workload,
+        devices=opened.catalog,
+        seed=opened.scenario.seed,
+        replication=replication,
+        keep_rows=keep_rows,
+    )
+
+
+def _outcome(
+    opened: Opened,
+    policy: Policy,
+    block: Loaded,
+    runs: dict[float, list[RunResult]],
+    baseline: list[float],
+) -> PolicyOutcome:
+    main = runs[block.main_scale]
+    is_exact = not opened.is_random
+
+    def of(values: Sequence[float], unit: str = "ps") -> Estimate:
+        return exact(values[0], unit) if is_exact else mean(values, unit=unit)
+
+    def quantile(values: Sequence[float]) -> Estimate:
+        return exact(values[0]) if is_exact else median(values)
+
+    times = [float(result.hypervisor_time) for result in main]
+    reasons = sorted({tally.reason for result in main for tally in result.exits})
+    stages = dict.fromkeys(stage for result in main for stage in result.summary.stages)
+    with_operations = main[0].summary.operations["stall"].n > 0
+    return PolicyOutcome(
+        policy=policy,
+        reach=policy.reach(block.table),
+        counterfactual=policy.is_counterfactual(block.table),
+        accesses=sum(result.summary.accesses for result in main) / len(main),
+        exits=of([result.summary.exits for result in main], "1"),
+        exits_by_reason={
+            reason: of([_samples(result, reason) for result in main], "1") for reason in reasons
+        },
+        hypervisor_time=of(times),
+        completion={
+            scale: of([result.completion for result in results]) for scale, results in runs.items()
+        },
+        latency={
+            which: {
+                "mean": of([result.summary.latencies[which].mean for result in main]),
+                **{
+                    name: quantile([result.summary.quantile(which, q) for result in main])
+                    for name, q in QUANTILES.items()
+                },
+            }
+            for which in LATENCIES
+        },
+        operation_latency={
+            which: {
+                "mean": of([result.summary.operations[which].mean for result in main]),
+                **{
+                    name: quantile([r.summary.operations[which].quantile(q) for r in main])
+                    for name, q in QUANTILES.items()
+                },
+            }
+            for which in LATENCIES
+        }
+        if with_operations
+        else {},
+        stage_times={
+            stage: of([result.stage_times().get(stage.name, 0) for result in main])
+            for stage in stages
+        },
+        ratio=exact(times[0] / baseline[0] if baseline[0] else float("nan"), "1")
+        if is_exact
+        else paired_ratio(baseline, times),
+        difference=exact(times[0] - baseline[0])
+        if is_exact
+        else paired_difference(baseline, times),
+    )
+
+
+def _samples(result: RunResult, reason: str) -> int:
+    return next((tally.samples for tally in result.exits if tally.reason == reason), 0)
