@@ -308,20 +308,20 @@ def select(
 
     Args:
         table: where from.
-        only: spaces, kinds of operation, phases or devices (with ``*``); empty means all.
+        only: spaces, kinds of operation, phases or devices (with ``*``); empty means all. What is
+            left out stays in the guest as compute.
         during: phases; empty means all.
         timers: whether to keep accesses to timers and interrupt controllers.
 
     Raises:
         InputError: a name means nothing in this table.
     """
-    keep: npt.NDArray[np.bool_] = np.ones(len(table), np.bool_)
-    if only:
-        keep = np.zeros(len(table), np.bool_)
-        for name in only:
-            keep |= _meant(table, name)
-    if during:
-        keep &= np.isin(table.phase, [Phase[name.upper()] for name in during])
+    if during:  # what the guest did in other phases is no part of these
+        phases = np.isin(table.phase, [Phase[name.upper()] for name in during])
+        table = table.only(phases, with_compute=False)
+    keep: npt.NDArray[np.bool_] = np.full(len(table), not only, np.bool_)
+    for name in only:
+        keep |= _meant(table, name)
     if not timers:
         keep &= ~table.has(Flag.TIMER | Flag.IRQCHIP)
     return table.only(keep)

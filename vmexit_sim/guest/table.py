@@ -175,11 +175,15 @@ class AccessTable:
         for begin in range(0, len(self), rows):
             yield self.block(begin, min(begin + rows, len(self)))
 
-    def only(self, keep: npt.NDArray[np.bool_]) -> AccessTable:
+    def only(self, keep: npt.NDArray[np.bool_], *, with_compute: bool = True) -> AccessTable:
         """The rows where `keep`, renumbered.
 
-        The compute of a dropped row stays in the guest: it is added to that of the next kept row
-        of the same vCPU. A consumer that is dropped hands its role to the next kept row.
+        A consumer that is dropped hands its role to the next kept row.
+
+        Args:
+            keep: one truth value for each row.
+            with_compute: whether the compute of a dropped row stays in the guest, added to that
+                of the next kept row of the same vCPU.
         """
         kept = np.flatnonzero(keep)
         new_number = np.concatenate([np.cumsum(keep) - keep, [len(kept)]]).astype(np.int64)
@@ -188,6 +192,8 @@ class AccessTable:
             old = part[name]
             target = np.minimum(old, len(self))
             part[name] = np.where(old == NEVER, NEVER, new_number[target])
+        if not with_compute:
+            return replace(self, **part)
         elapsed = np.concatenate([[0], np.cumsum(self.compute)])
         first_of_vcpu = np.searchsorted(self.vcpu, self.vcpu[kept])
         previous = np.concatenate([[0], kept[:-1] + 1]) if len(kept) else kept

@@ -1,0 +1,77 @@
+"""One colour for each policy and each part of an exit, the same in every figure.
+
+The hues are those of two palettes made for colour-blind readers: Okabe and Ito's "Color Universal
+Design" (2008), and P. Tol's "muted" scheme (2021). Kin have kindred hues: ports and MMIO are
+warm, pages blue, calls green, batches purple.
+"""
+
+from __future__ import annotations
+
+from binascii import crc32
+
+BLACK = "#000000"
+GREY = "#777777"
+
+POLICIES = {
+    "linux-default": "#D55E00",
+    "mmio-first": "#E69F00",
+    "read-only-pages": "#0072B2",
+    "absent-page": "#56B4E9",
+    "late-detection": "#332288",
+    "hypercall": "#009E73",
+    "size-bar-hypercall": "#117733",
+    "batched-recorded": "#EAA8CE",
+    "batched-idioms": "#CC79A7",
+    "batched-oracle": "#882255",
+    "xen-front-end": "#999933",
+    "bare-metal": GREY,
+}
+"""The shipped policies' colours."""
+
+OTHERS = ("#44AA99", "#AA4499", "#661100", "#6699CC", "#DDCC77", "#AA4466", "#4477AA")
+"""Colours of policies that do not ship; a name always gets the same one."""
+
+PARTS = {
+    "world switch": "#0072B2",
+    "dispatch": "#56B4E9",
+    "decode": "#E69F00",
+    "user space and back": "#D55E00",
+    "device emulation": "#009E73",
+    "state change": BLACK,
+    "waiting": "#999999",
+    "interrupt injection": "#332288",
+    "guest's own part": "#CC79A7",
+}
+"""The parts of an exit that figures tell apart, in the order in which an exit passes them."""
+
+_PART_OF = {
+    "world switch out": "world switch",
+    "world switch in": "world switch",
+    "batch item": "dispatch",
+    "to user space": "user space and back",
+    "back to kernel": "user space and back",
+    "page refresh": "device emulation",
+    "injection": "interrupt injection",
+    "gather": "guest's own part",
+    "page load": "guest's own part",
+    "pick up answer": "guest's own part",
+    "native access": "guest's own part",
+}
+
+
+def policy_colour(name: str) -> str:
+    """The colour of a policy, by its name."""
+    return POLICIES.get(name) or OTHERS[crc32(name.encode()) % len(OTHERS)]
+
+
+def part_of(stage: str) -> str:
+    """The part of an exit that a stage belongs to, by the stage's name.
+
+    A stage that no mechanism of this package has is a part of its own.
+    """
+    return "waiting" if stage.startswith("wait") else _PART_OF.get(stage, stage)
+
+
+def part_colour(part: str) -> str:
+    """The colour of a part of an exit."""
+    return PARTS.get(part) or OTHERS[crc32(part.encode()) % len(OTHERS)]

@@ -1,0 +1,284 @@
+"""Results as tables in a terminal, made for somebody who has to decide something."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from vmexit_sim.measure.records import LATENCIES, RunResult
+from vmexit_sim.present.text import count_text, number_text, share_text, time_text
+from vmexit_sim.scenario import Loaded, Opened
+from vmexit_sim.statistics import exact
+from vmexit_sim.steps import Role, Stage
+from vmexit_sim.study.compare import BlockOutcome, Comparison, PolicyOutcome
+from vmexit_sim.units import format_time
+
+PLAIN_WIDTH = 118
+"""Columns of a table where the terminal's width is not known (a pipe, a file)."""
+
+GROUPS: tuple[tuple[str, frozenset[str]], ...] = (
+    ("world switch", frozenset({"world switch out", "world switch in", "injection"})),
+    ("dispatch, decode", frozenset({"dispatch", "decode", "batch item"})),
+    ("to user space, back", frozenset({"to user space", "back to kernel"})),
+    ("device", frozenset({"device emulation", "state change", "page refresh"})),
+)
+"""Stages that tables show as one; waiting and the guest's own part go by their role."""
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that does not squeeze tables where nobody looks through a window."""
+    made = Console(stderr=stderr, highlight=False)
+    return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=PLAIN_WIDTH)
+
+
+def comparison(result: Comparison) -> RenderableType:
+    """What `compare` shows."""
+    parts: list[RenderableType] = [_heading(result.opened, result.replications)]
+    for block in result.blocks:
+        parts += [Text(), *_block(block)]
+    return Group(*parts)
+
+
+def _heading(opened: Opened, replications: int) -> RenderableType:
+    scenario, platform = opened.scenario, opened.platform
+    how = (
+        f"{replications} replications, intervals at 95 %"
+        if opened.is_random
+        else "recorded guest, constant costs: exact for this guest and these costs"
+    )
+    lines = [
+        Text(scenario.title or scenario.name, style="bold"),
+        *([Text(scenario.question)] if scenario.question else []),
+        Text(f"platform {platform.name}: {platform.title}"),
+        Text(f"seed {scenario.seed}; {how}"),
+    ]
+    if scenario.costs:
+        changed = ", ".join(f"{name} = {value}" for name, value in scenario.costs.items())
+        lines.append(Text(f"costs changed: {changed}"))
+    return Group(*lines)
+
+
+def _block(block: BlockOutcome) -> list[RenderableType]:
+    parts: list[RenderableType] = [
+        Text(f"{block.name} ({count_text(block.accesses)} accesses)", style="bold"),
+        _costs(block),
+        Text(),
+        _latencies(block),
+        Text(),
+        _stages(block),
+    ]
+    parts += [Padding(Text(line), (0, 0, 0, 1)) for line in _footnotes(block)]
+    return [*parts, Text(verdict(block), style="bold")]
+
+
+def _table(title: str, *headings: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="italic", box=None,
+                  pad_edge=False, padding=(0, 2, 0, 0))  # fmt: skip
+    for place, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if place == 0 else "right", no_wrap=place == 0)
+    return table
+
+
+def _name(outcome: PolicyOutcome) -> Text:
+    marks = "°" * outcome.policy.bound + "†" * outcome.counterfactual
+    return Text(outcome.policy.name + marks, style="dim" if outcome.reach == 0 else "")
+
+
+def _costs(block: BlockOutcome) -> Table:
+    scales = list(block.policies[0].completion)
+    table = _table(
+        "What it costs", "policy", "reaches", "VM exits", "time added",
+        f"× {block.policies[0].policy.name}", *(f"done, think × {scale:g}" for scale in scales),
+    )  # fmt: skip
+    for outcome in block.policies:
+        table.add_row(
+            _name(outcome),
+            share_text(outcome.reach),
+            number_text(outcome.exits),
+            time_text(outcome.hypervisor_time),
+            number_text(outcome.ratio, 3),
+            *(time_text(outcome.completion[scale]) for scale in scales),
+        )
+    return table
+
+
+def _latencies(block: BlockOutcome) -> Table:
+    which = ["stall", "response"]
+    if any(_has_posted(outcome) for outcome in block.policies):
+        which.append("effect")
+    headings = [f"{latency} {name}" for latency in which for name in ("mean", "p50", "p99")]
+    table = _table("Latency of one access", "policy", *headings)
+    for outcome in block.policies:
+        cells = (
+            time_text(outcome.latency[latency][name], 3)
+            for latency in which
+            for name in ("mean", "p50", "p99")
+        )
+        table.add_row(_name(outcome), *cells)
+    return table
+
+
+def _has_posted(outcome: PolicyOutcome) -> bool:
+    return any(stage.role is Role.BACK for stage in outcome.stage_times)
+
+
+def _stages(block: BlockOutcome) -> Table:
+    groups = [name for name, _ in GROUPS]
+    table = _table("Where the time goes, all accesses together", "policy", *groups, "waiting",
+                   "guest's own part")  # fmt: skip
+    for outcome in block.policies:
+        sums = dict.fromkeys([*groups, "waiting", "guest"], 0.0)
+        for stage, estimate in outcome.stage_times.items():
+            if stage.is_front:
+                sums[_group(stage)] += estimate.value
+        table.add_row(_name(outcome), *(time_text(exact(value)) for value in sums.values()))
+    return table
+
+
+def _group(stage: Stage) -> str:
+    if stage.role is Role.WAIT:
+        return "waiting"
+    if stage.role is Role.ACCESS:
+        return "guest"
+    return next((name for name, members in GROUPS if stage.name in members), GROUPS[-1][0])
+
+
+def _footnotes(block: BlockOutcome) -> list[str]:
+    notes = []
+    if any(outcome.policy.bound for outcome in block.policies):
+        notes.append("° a bound, not a proposal")
+    if any(outcome.counterfactual for outcome in block.policies):
+        notes.append("† counterfactual: this guest has no ECAM")
+    return notes
+
+
+def verdict(block: BlockOutcome) -> str:
+    """What a block says, in a sentence."""
+    first, best = block.policies[0], block.best()
+    idle = [o.policy.name for o in block.policies if o.reach == 0]
+    unreached = f" No rule of {_listed(idle)} reaches these accesses." if idle else ""
+    if best is None or best is first:
+        return f"Nothing here adds less than {first.policy.name}.{unreached}"
+    time = time_text(best.hypervisor_time)
+    if not best.difference.is_exact and best.difference.high >= 0:
+        return (
+            f"Undecided: {best.policy.name} adds {time}, but its difference from "
+            f"{first.policy.name} has the interval {format_time(best.difference.low)} … "
+            f"{format_time(best.difference.high)}; run more replications.{unreached}"
+        )
+    late, usual = best.latency["effect"]["p99"], first.latency["effect"]["p99"]
+    price = ""
+    if late.value > 10 * usual.value:
+        price = (
+            f" The price: effects come later, 99 % of them within {time_text(late, 3)} "
+            f"instead of {time_text(usual, 3)}."
+        )
+    return (
+        f"{best.policy.name} adds least: {time}, {number_text(best.ratio, 3)} × the "
+        f"{time_text(first.hypervisor_time)} of {first.policy.name}.{price}{unreached}"
+    )
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def run_report(opened: Opened, block: Loaded, result: RunResult) -> RenderableType:
+    """What `run` shows of one policy on one guest."""
+    policy = opened.policies[0]
+    summary = result.summary
+    head = [
+        Text(f"{block.name}: {policy.name} on {opened.platform.name}", style="bold"),
+        Text(
+            f"{count_text(summary.accesses)} accesses, rules reach "
+            f"{share_text(policy.reach(block.table))}; done after "
+            f"{format_time(result.completion)}, of which virtualisation added "
+            f"{format_time(result.hypervisor_time)}"
+        ),
+    ]
+    if opened.is_random:
+        head.append(Text("one replication, so no intervals; `compare` gives them"))
+    tables = (_exits, _stage_detail, _latency_detail, _resources, _vcpus)
+    return Group(*head, *(part for table in tables for part in (Text(), table(result))))
+
+
+def _exits(result: RunResult) -> Table:
+    table = _table("VM exits, as perf kvm stat shows them (here the world switch is included)",
+                   "VM-EXIT", "Samples", "Samples%", "Time%", "Min Time", "Max Time",
+                   "Avg time")  # fmt: skip
+    samples = sum(tally.samples for tally in result.exits) or 1
+    total = sum(tally.total for tally in result.exits) or 1
+    for tally in sorted(result.exits, key=lambda tally: -tally.total):
+        table.add_row(
+            tally.reason,
+            count_text(tally.samples),
+            f"{tally.samples / samples:.2%}",
+            f"{tally.total / total:.2%}",
+            format_time(tally.least),
+            format_time(tally.greatest),
+            format_time(tally.mean),
+        )
+    if not result.exits:
+        table.add_row("none", "0", *["-"] * 5)
+    return table
+
+
+def _stage_detail(result: RunResult) -> Table:
+    table = _table("Stages", "stage", "whose", "total", "share of stall", "per access")
+    stall = result.summary.latencies["stall"].total or 1
+    for stage, total in zip(result.summary.stages, result.summary.stage_totals, strict=False):
+        if total:
+            table.add_row(
+                stage.name,
+                stage.role.value,
+                format_time(int(total)),
+                f"{int(total) / stall:.1%}" if stage.is_front else "",
+                format_time(int(total) / result.summary.accesses, 3),
+            )
+    return table
+
+
+def _latency_detail(result: RunResult) -> Table:
+    table = _table("Latency", "", "mean", "p50", "p99", "p99.9", "max")
+    summary = result.summary
+    for which in LATENCIES:
+        sketch = summary.latencies[which]
+        cells = (summary.quantile(which, q) for q in (0.5, 0.99, 0.999))
+        table.add_row(f"access {which}", format_time(sketch.mean), *map(format_time, cells),
+                      format_time(sketch.greatest))  # fmt: skip
+    for which in LATENCIES:
+        sketch = summary.operations[which]
+        if sketch.n:
+            cells = (sketch.quantile(q) for q in (0.5, 0.99, 0.999))
+            table.add_row(f"operation {which}", format_time(sketch.mean), *map(format_time, cells),
+                          format_time(sketch.greatest))  # fmt: skip
+    return table
+
+
+def _resources(result: RunResult) -> Table:
+    table = _table("Locks, servers and mailboxes", "", "takes", "waits", "utilisation",
+                   "mean queue")  # fmt: skip
+    for use in result.resources:
+        utilisation = f"{use.utilisation:.2%}" if use.tokens else ""
+        table.add_row(use.name, count_text(use.takes), count_text(use.waits), utilisation,
+                      f"{use.mean_queue:.3g}")  # fmt: skip
+    return table
+
+
+def _vcpus(result: RunResult) -> Table:
+    table = _table("vCPUs", "", "done after")
+    for vcpu, finish in enumerate(result.finish):
+        table.add_row(f"vCPU {vcpu}", format_time(finish))
+    return table
+
+
+def rows(title: str, headings: Iterable[str], body: Iterable[Iterable[str]]) -> Table:
+    """Any table, in the house's style: the first column to the left, the others to the right."""
+    table = _table(title, *headings)
+    for row in body:
+        table.add_row(*row)
+    return table

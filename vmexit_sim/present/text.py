@@ -1,0 +1,55 @@
+"""Numbers as text: a time with a unit that suits it, an estimate with its interval."""
+
+from __future__ import annotations
+
+import math
+
+from vmexit_sim.statistics import Estimate
+from vmexit_sim.units import MICROSECOND, MILLISECOND, NANOSECOND, SECOND, format_time
+
+_SCALES = (("s", SECOND), ("ms", MILLISECOND), ("µs", MICROSECOND), ("ns", NANOSECOND), ("ps", 1))
+
+
+def time_text(estimate: Estimate, digits: int = 4) -> str:
+    """A time: ``35.39 ms``, or ``13.6 ± 0.2 µs`` where it was sampled."""
+    if math.isnan(estimate.value):
+        return "-"
+    if estimate.is_exact:
+        return format_time(estimate.value, digits)
+    if not math.isfinite(estimate.half_width):
+        return f"{format_time(estimate.value, digits)} ± ?"
+    unit, scale = next((s for s in _SCALES if abs(estimate.value) >= s[1]), _SCALES[-1])
+    return f"{_with_half_width(estimate, scale)} {unit}"
+
+
+def number_text(estimate: Estimate, digits: int = 4) -> str:
+    """A count or a ratio, with its half-width where it was sampled."""
+    if math.isnan(estimate.value):
+        return "-"
+    if estimate.is_exact or estimate.low == estimate.high:
+        return count_text(estimate.value) if estimate.value == round(estimate.value) else (
+            f"{estimate.value:.{digits}g}"
+        )  # fmt: skip
+    if not math.isfinite(estimate.half_width):
+        return f"{estimate.value:.{digits}g} ± ?"
+    return _with_half_width(estimate, 1)
+
+
+def count_text(count: float) -> str:
+    """A whole number with separators: ``19,852``."""
+    return f"{round(count):,}"
+
+
+def share_text(share: float) -> str:
+    """A share in percent; never "0 %" of what is not nothing, nor "100 %" of what is not all."""
+    if share in (0, 1):
+        return f"{share:.0%}".replace("%", " %")
+    return f"{min(max(share * 100, 0.1), 99.9):.1f} %"
+
+
+def _with_half_width(estimate: Estimate, scale: float) -> str:
+    half = estimate.half_width / scale
+    if half == 0:
+        return f"{estimate.value / scale:.4g} ± 0"
+    decimals = max(0, 1 - math.floor(math.log10(half)))
+    return f"{estimate.value / scale:,.{decimals}f} ± {half:.{decimals}f}"
