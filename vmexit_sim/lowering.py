@@ -151,7 +151,9 @@ def lower(
         mechanism = rules[rule].mechanism
         others = [other for other in mechanisms if other != mechanism]
         entries.append(
-            assembler.routine(_one_access(host, mechanism, others, interrupting, access))
+            assembler.routine(
+                _one_access(host, mechanism, others, interrupting, access), of_class=True
+            )
         )
     program = assembler.program(entries, end, actors)
     return Lowered(program, policy, codes, catalog)

@@ -26,6 +26,7 @@ from vmexit_sim.steps import (
     Length,
     Let,
     Loop,
+    Moment,
     NextAccess,
     Operand,
     PostedAt,
@@ -42,19 +43,27 @@ from vmexit_sim.steps import (
 
 
 class Op(IntEnum):
-    """What a row of a program does; the fields that follow it."""
+    """What a row of a program does.
+
+    Every row's second field, `ahead`, is constant time that passes first. The fields after it:
+    """
 
     SPEND = 0  # stage, mode, index
     TAKE = 1  # queue, stride, stage, into | -1, timeout mode | -1, index, priority mode, index
     PUT = 2  # queue, stride, mode, index, refused | -1
-    LET = 3  # target mode, index, x mode, index, operator, y mode, index
-    BRANCH = 4  # x mode, index, relation, y mode, index, where to go if it does not hold
-    JUMP = 5  # where to
-    STAMP = 6  # moment, register, reason | -1
-    BOOK = 7  # stage, mode, index, register
-    NEXT = 8
-    HALT = 9
-    SYNC = 10  # wait until the world is as late as the actor: a cell or a length is next
+    EXIT = 3  # reason
+    ENTRY = 4
+    START = 5
+    RESUME = 6
+    NEXT = 7
+    DONE = 8  # register
+    POSTED = 9  # register
+    LET = 10  # target mode, index, x mode, index, operator, y mode, index
+    BRANCH = 11  # x mode, index, relation, y mode, index, where to go if it does not hold
+    JUMP = 12  # where to
+    BOOK = 13  # stage, mode, index, register
+    SYNC = 14  # wait until the world is as late as the actor: a cell or a length is next
+    HALT = 15
 
 
 class Mode(IntEnum):
@@ -74,8 +83,10 @@ class Mode(IntEnum):
 
 OPERATORS = ("+", "-", "*", "min", "max")
 RELATIONS = ("==", "!=", "<", "<=", ">", ">=")
-WIDTH = 9
+WIDTH = 10
 """Fields of a row, its `Op` included; unused ones are 0."""
+
+_ON_ANY_ACCESS = (Moment.DONE, Moment.POSTED)
 
 Row = tuple[int, ...]
 K = TypeVar("K")
@@ -112,6 +123,8 @@ class Program:
 
     Attributes:
         rows: the code, `WIDTH` integers a row.
+        fixed: per access class, the constant times that every one of its accesses spends: by
+            stage. They pass as rows' `ahead`, and are booked when an access is reduced.
         entries: per access class, the row its program starts at.
         end: the row at which a vCPU goes on after its last access.
         actors: vCPUs first, by number.
@@ -122,6 +135,7 @@ class Program:
     """
 
     rows: list[Row]
+    fixed: list[dict[int, int]]
     entries: list[int]
     end: int
     actors: list[Actor]
@@ -137,10 +151,18 @@ class Program:
 
 @dataclass
 class Assembler:
-    """Builds a `Program`, routine by routine."""
+    """Builds a `Program`, routine by routine.
+
+    A constant time that every pass through a routine spends on the routine's own access needs no
+    row: the clock advances with the next row, and the stage is booked for the class as a whole.
+    That holds at the routine's top level, as long as nothing has made another access current.
+    """
 
     vcpus: int
     rows: list[Row] = field(default_factory=list)
+    fixed: dict[int, dict[int, int]] = field(default_factory=dict)
+    _ahead: int = 0
+    _own_access: bool = True
     _stages: dict[Stage, int] = field(default_factory=dict)
     _queues: dict[Queue, int] = field(default_factory=dict)
     _cells: dict[Cell, int] = field(default_factory=dict)
@@ -152,17 +174,26 @@ class Assembler:
     _queue_places: list[Queue] = field(default_factory=list)
     _cell_places: list[Cell] = field(default_factory=list)
 
-    def routine(self, steps: Iterable[Step]) -> int:
-        """Lay a routine's steps behind what is there; returns the row it starts at."""
+    def routine(self, steps: Iterable[Step], *, of_class: bool = False) -> int:
+        """Lay a routine's steps behind what is there; returns the row it starts at.
+
+        Args:
+            steps: what it does.
+            of_class: whether it is passed once for each access of a class.
+        """
         entry = len(self.rows)
         self._occurrences = {}
-        self._lay(steps, None)
+        self._own_access = True
+        self.fixed[entry] = {}
+        self._lay(steps, None, self.fixed[entry] if of_class else None)
+        assert self._ahead == 0, "a routine ends with a step that goes elsewhere"
         return entry
 
     def program(self, entries: list[int], end: int, actors: list[Actor]) -> Program:
         """The finished program."""
         return Program(
             rows=[row + (0,) * (WIDTH - len(row)) for row in self.rows],
+            fixed=[self.fixed[entry] for entry in entries],
             entries=entries,
             end=end,
             actors=actors,
@@ -176,26 +207,39 @@ class Assembler:
             vcpus=self.vcpus,
         )
 
-    def _lay(self, steps: Iterable[Step], leaves: list[int] | None) -> None:
+    def _lay(
+        self,
+        steps: Iterable[Step],
+        leaves: list[int] | None,
+        fixed: dict[int, int] | None = None,
+    ) -> None:
+        """Lay steps; `leaves` gathers the jumps out of a loop, `fixed` what needs no row."""
         for step in steps:
             match step:
                 case Spend(stage, cost, whose):
                     if cost == 0 or (isinstance(cost, Constant) and cost.value == 0):
                         continue
                     operand = self._cost(stage, cost, whose)
+                    if fixed is not None and self._own_access and isinstance(operand, int):
+                        number = self._stage(stage)
+                        fixed[number] = fixed.get(number, 0) + operand
+                        self._ahead += operand
+                        continue
                     self._sync(operand)
                     self._emit(Op.SPEND, self._stage(stage), *self._operand(operand))
                 case Take(queue, stage, into, timeout, priority):
                     limit = (-1, 0) if timeout is None else self._operand(timeout)
-                    target = -1 if into is None else self._register(into)
+                    target = -1 if into is None else self._assigned(into)
                     place, stride = self._queue(queue)
                     self._emit(Op.TAKE, place, stride, self._stage(stage), target, *limit,
                                *self._operand(priority))  # fmt: skip
                 case Put(queue, item, refused):
-                    flag = -1 if refused is None else self._register(refused)
+                    flag = -1 if refused is None else self._assigned(refused)
                     self._emit(Op.PUT, *self._queue(queue), *self._operand(item), flag)
                 case Let(target_, x, operator, y):
                     self._sync(target_, x, y)
+                    if isinstance(target_, Register):
+                        self._assigned(target_)
                     self._emit(Op.LET, *self._operand(target_), *self._operand(x),
                                OPERATORS.index(operator), *self._operand(y))  # fmt: skip
                 case When(x, relation, y, then, otherwise):
@@ -220,9 +264,12 @@ class Assembler:
                     if leaves is None:
                         raise SimulationError("a `leave` stands outside every loop")
                     leaves.append(self._emit(Op.JUMP, 0))
-                case Stamp(moment, access, reason):
-                    number = -1 if reason is None else _number(self._reasons, reason)
-                    self._emit(Op.STAMP, moment, self._register(access), number)
+                case Stamp(Moment.EXIT, _, reason):
+                    assert reason is not None, "an exit has a reason"
+                    self._emit(Op.EXIT, _number(self._reasons, reason))
+                case Stamp(moment, access, _):
+                    where = (self._register(access),) if moment in _ON_ANY_ACCESS else ()
+                    self._emit(Op[moment.name], *where)
                 case Book(stage, amount, access):
                     self._sync(amount)
                     self._emit(Op.BOOK, self._stage(stage), *self._operand(amount),
@@ -233,7 +280,8 @@ class Assembler:
                     self._emit(Op.HALT)
 
     def _emit(self, op: Op, *fields: int) -> int:
-        self.rows.append((int(op), *map(int, fields)))
+        self.rows.append((int(op), self._ahead, *map(int, fields)))
+        self._ahead = 0
         return len(self.rows) - 1
 
     def _aim(self, row: int, target: int) -> None:
@@ -289,6 +337,11 @@ class Assembler:
 
     def _register(self, register: Register) -> int:
         return _number(self._registers, register)
+
+    def _assigned(self, register: Register) -> int:
+        """A register that a step sets; after it, `ACCESS` may be another routine's access."""
+        self._own_access &= register != ACCESS
+        return self._register(register)
 
     def _queue(self, queue: Queue) -> tuple[int, int]:
         if queue not in self._queues:

@@ -216,7 +216,8 @@ class Leave:
 class Stamp:
     """Record the actor's clock as a moment of an access's life.
 
-    `reason` goes with `Moment.EXIT`: the exit reason, as ``perf kvm stat`` names it.
+    Only `Moment.POSTED` and `Moment.DONE` can be another access's than the current one. `reason`
+    goes with `Moment.EXIT`: the exit reason, as ``perf kvm stat`` names it.
     """
 
     moment: Moment

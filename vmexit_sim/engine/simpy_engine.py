@@ -10,7 +10,6 @@ SimPy's own queue, ordered by time and then by event number, is exactly that.
 
 from __future__ import annotations
 
-from array import array
 from bisect import insort
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -19,35 +18,34 @@ from typing import Any
 
 import numpy as np
 import simpy
+from simpy.events import Timeout
 
 from vmexit_sim.errors import SimulationError
 from vmexit_sim.guest.workload import BLOCK_ROWS, Workload
 from vmexit_sim.lowering import VCPU_SHIFT, Columns, Lowered
 from vmexit_sim.measure.records import ExitTally, Records, ResourceUse, RunResult, Summary
 from vmexit_sim.program import Actor, Mode, Op
-from vmexit_sim.steps import TIMED_OUT, Moment, Queue
+from vmexit_sim.steps import TIMED_OUT, Queue
 from vmexit_sim.streams import Streams
 from vmexit_sim.units import format_time
 
-SPEND, TAKE, PUT, LET, BRANCH, JUMP, STAMP, BOOK, NEXT, HALT, SYNC = map(int, Op)
-CONSTANT, REGISTER, COLUMN, COLUMN_OF, CELL, OWN_CELL, LENGTH, OWN_LENGTH, CLOCK, POSTED_AT = map(
-    int, Mode
-)
-START, RESUME, POSTED, DONE, EXIT, ENTRY = map(int, Moment)
+(
+    SPEND, TAKE, PUT, EXIT, ENTRY, START, RESUME, NEXT, DONE, POSTED, LET, BRANCH, JUMP, BOOK, SYNC,
+    HALT,
+) = map(int, Op)  # fmt: skip
+(
+    CONSTANT, REGISTER, COLUMN, COLUMN_OF, CELL, OWN_CELL, LENGTH, OWN_LENGTH, CLOCK, POSTED_AT,
+) = map(int, Mode)  # fmt: skip
 OPERATORS: tuple[Callable[[int, int], int], ...] = (add, sub, mul, min, max)
 RELATIONS: tuple[Callable[[int, int], bool], ...] = (eq, ne, lt, le, gt, ge)
 
+RECORDED = {
+    "due": -1, "start": -1, "resume": -1, "stall": 0, "posted": -1, "done": -1, "exits": 0,
+}  # fmt: skip
+"""What is recorded of an access (see `Records`), and what it is before."""
+
 NOBODY = -1
 """The access of an actor that works for none: its time is booked where nobody looks."""
-
-
-class World(simpy.Environment):
-    """SimPy's environment, with a time that is always whole picoseconds."""
-
-    @property
-    def now(self) -> int:
-        """The world's time, in ps."""
-        return self._now  # type: ignore[return-value]
 
 
 class Line:
@@ -56,46 +54,44 @@ class Line:
     Time integrals need no event: an item that comes at t and goes at u adds u - t.
     """
 
-    __slots__ = ("holders", "items", "queue", "stored", "takes", "waiters", "waiting", "waits")
+    __slots__ = (
+        "capacity", "holders", "is_lock", "items", "queue", "stored", "takes", "waiters",
+        "waiting", "waits",
+    )  # fmt: skip
 
     def __init__(self, queue: Queue) -> None:
         self.queue = queue
+        self.capacity = queue.capacity
+        self.is_lock = queue.tokens > 0
         self.items: deque[int] = deque([0] * queue.tokens)
         self.waiters: list[tuple[int, int, simpy.Event, str]] = []
         self.holders: list[str] = []
         self.takes = self.waits = self.stored = self.waiting = 0
 
-    def wait(self, env: World, priority: int, who: str, timeout: int | None
-             ) -> tuple[int, int, simpy.Event, str]:  # fmt: skip
-        """Stand in line; the event brings an item, or `TIMED_OUT` after a while."""
-        event = env.event() if timeout is None else env.timeout(timeout, TIMED_OUT)
+    def wait(
+        self, event: simpy.Event, now: int, priority: int, who: str
+    ) -> tuple[int, int, simpy.Event, str]:
+        """Stand in line; the event will bring an item, or `TIMED_OUT`."""
         self.waits += 1
-        self.waiting -= env.now
+        self.waiting -= now
         rank = priority if self.queue.discipline == "priority" else 0
         place = (rank, self.waits, event, who)
         insort(self.waiters, place)
         return place
 
-    def put(self, env: World, item: int) -> bool:
-        """Hand an item to the first waiter, or store it; false if there is no room."""
-        if self.waiters:
-            _, _, event, who = self.waiters.pop(0)
-            self.waiting += env.now
-            self.takes += 1
-            if self.queue.tokens:
-                self.holders.append(who)
-            if event.triggered:  # a time-out is pending: this wake-up replaces it
-                wake = env.event()
-                assert event.callbacks is not None
-                wake.callbacks, event.callbacks = event.callbacks, []
-                event = wake
-            event.succeed(item)
-            return True
-        if len(self.items) >= self.queue.capacity:
-            return False
-        self.items.append(item)
-        self.stored -= env.now
-        return True
+    def hand_over(self, env: simpy.Environment, now: int, item: int) -> None:
+        """Wake the first waiter with an item."""
+        _, _, event, who = self.waiters.pop(0)
+        self.waiting += now
+        self.takes += 1
+        if self.is_lock:
+            self.holders.append(who)
+        if event.triggered:  # a time-out is pending: this wake-up replaces it
+            wake = env.event()
+            assert event.callbacks is not None
+            wake.callbacks, event.callbacks = event.callbacks, []
+            event = wake
+        event.succeed(item)
 
     def use(self, span: int) -> ResourceUse:
         """What this queue saw up to `span`."""
@@ -124,24 +120,26 @@ class Simulation:
         block_rows: int = BLOCK_ROWS,
     ) -> None:  # fmt: skip
         self.program = program = lowered.program
-        self.env = World(0)
+        self.env = simpy.Environment(0)
         self.block = block_rows
         assert block_rows & (block_rows - 1) == 0, "the window's size is a power of two"
         self.window = 2 * block_rows
-        self.slots = self.window * program.vcpus + 1
+        self.slots = self.window * program.vcpus + 1  # the last is `NOBODY`'s
         self.feeds: list[Iterator[Columns]] = [
             lowered.feed(workload, streams, vcpu, block_rows) for vcpu in range(program.vcpus)
         ]
         self.loaded = [0] * program.vcpus
         self.names = ["class", "compute", "arrival", "operation", *program.columns]
-        self.columns: dict[str, list[int]] = {name: [0] * self.slots for name in self.names}
-        self.record = {
-            name: array("q", bytes(8 * self.slots))
-            for name in ("due", "start", "resume", "stall", "posted", "done", "exits")
-        }
-        self.stage_time = array("q", bytes(8 * self.slots * max(len(program.stages), 1)))
+        self.columns = {name: [0] * self.slots for name in self.names}
+        self.record = {name: [initial] * self.slots for name, initial in RECORDED.items()}
+        self.width = len(program.stages)
+        self.stage_time = [0] * (self.slots * self.width)
+        self.fixed = np.zeros((len(program.entries), self.width), np.int64)
+        for number, stages in enumerate(program.fixed):
+            self.fixed[number, list(stages)] = list(stages.values())
         self.lines = [Line(queue) for queue in program.queues]
         self.cells = [0] * len(program.cells)
+        self.exit_times: list[list[int]] = [[] for _ in program.reasons]
         self.tallies = [ExitTally(reason) for reason in program.reasons]
         self.finish: list[int | None] = [None] * program.vcpus
         self.summary = Summary(program.stages, keep_rows)
@@ -163,6 +161,7 @@ class Simulation:
             for block in range(max(blocks - 2, 0), blocks):
                 self._retire(vcpu, block * self.block, min((block + 1) * self.block, loaded))
         self.summary.finish()
+        self._tally()
         finish = [time for time in self.finish if time is not None]
         return RunResult(
             summary=self.summary,
@@ -174,24 +173,24 @@ class Simulation:
     def _live(self, actor: Actor) -> Generator[simpy.Event, Any, None]:
         """An actor's life: run rows of the program, and wait where others are concerned."""
         env, rows, lines, cells = self.env, self.program.rows, self.lines, self.cells
-        stage_time, width, mask = self.stage_time, len(self.program.stages), self.window - 1
+        stage_time, width, mask = self.stage_time, self.width, self.window - 1
         by_number = [self.columns[name] for name in self.program.columns]
         compute, arrival = self.columns["compute"], self.columns["arrival"]
         classes, entries = self.columns["class"], self.program.entries
         due, start, resume, stall, posted, done, exits = self.record.values()
+        exit_times = self.exit_times
         registers = [NOBODY] + [0] * (self.program.registers - 1)
-        vcpu, slots = actor.vcpu, self.slots
-        window = vcpu * self.window
-        following = vcpu << VCPU_SHIFT
-        loaded = following
-        clock = opened = left = reason = 0
-        slot = slots - 1
-        base = slot * width
+        vcpu, name = actor.vcpu, actor.name
+        window, nowhere = vcpu * self.window, self.slots - 1
+        following = loaded = vcpu << VCPU_SHIFT
+        clock = now = opened = left = reason = 0
+        slot = nowhere  # where the current access's columns and records are
+        base = slot * width  # and its stages
         place = actor.entry
 
         def slot_of(access: int) -> int:
             if access < 0:
-                return slots - 1
+                return nowhere
             return (access >> VCPU_SHIFT) * (mask + 1) + (access & mask)
 
         def value(mode: int, index: int) -> int:
@@ -203,108 +202,87 @@ class Simulation:
                 return by_number[index][slot]
             if mode == CLOCK:
                 return clock
+            if mode == COLUMN_OF:
+                return by_number[index >> 8][slot_of(registers[index & 255])]
+            if mode == POSTED_AT:
+                return posted[slot_of(registers[index])]
             if mode == CELL:
                 return cells[index]
             if mode == OWN_CELL:
                 return cells[index + vcpu]
-            if mode == LENGTH:
-                return len(lines[index].items)
-            if mode == OWN_LENGTH:
-                return len(lines[index + vcpu].items)
-            if mode == POSTED_AT:
-                return posted[slot_of(registers[index])]
-            return by_number[index >> 8][slot_of(registers[index & 255])]
+            return len(lines[index + vcpu if mode == OWN_LENGTH else index].items)
 
         while True:
             row = rows[place]
             place += 1
             op = row[0]
+            clock += row[1]
             if op == SPEND:
-                mode = row[2]
-                if mode == CONSTANT:
-                    amount = row[3]
-                elif mode == COLUMN:
-                    amount = by_number[row[3]][slot]
-                else:
-                    amount = value(mode, row[3])
+                amount = by_number[row[4]][slot] if row[3] == COLUMN else value(row[3], row[4])
                 clock += amount
-                stage_time[base + row[1]] += amount
-            elif op == STAMP:
-                moment = row[1]
-                where = slot if row[2] == 0 else slot_of(registers[row[2]])
-                if moment == EXIT:
-                    reason, left = row[3], clock
-                    exits[where] += 1
-                elif moment == ENTRY:
-                    self.tallies[reason].add(clock - left)
-                elif moment == DONE:
-                    done[where] = clock
-                elif moment == START:
-                    opened = clock
-                    if start[where] < 0:
-                        start[where] = clock
-                        due[where] = (
-                            arrival[where] + compute[where] if arrival[where] >= 0 else clock
-                        )
-                elif moment == RESUME:
-                    stall[where] += clock - opened
-                    if resume[where] < 0:
-                        resume[where] = clock
-                elif moment == POSTED:
-                    posted[where] = clock
+                stage_time[base + row[2]] += amount
             elif op == TAKE:
-                if clock > env.now:
-                    yield env.timeout(clock - env.now)
-                line = lines[row[1] + vcpu * row[2]]
+                if clock > now:
+                    yield Timeout(env, clock - now)
+                    now = clock
+                line = lines[row[2] + vcpu * row[3]]
                 if line.items:
                     item = line.items.popleft()
-                    line.stored += clock
+                    line.stored += now
                     line.takes += 1
-                    if line.queue.tokens:
-                        line.holders.append(actor.name)
+                    if line.is_lock:
+                        line.holders.append(name)
                 else:
-                    timeout = None if row[5] < 0 else value(row[5], row[6])
+                    timeout = None if row[6] < 0 else value(row[6], row[7])
                     if timeout is not None and timeout <= 0:
                         item = TIMED_OUT
                     else:
-                        spot = line.wait(env, value(row[7], row[8]), actor.name, timeout)
-                        item = yield spot[2]
+                        wake = env.event() if timeout is None else Timeout(env, timeout, TIMED_OUT)
+                        spot = line.wait(wake, now, value(row[8], row[9]), name)
+                        item = yield wake
+                        now = int(env.now)
                         if timeout is not None and item == TIMED_OUT:
                             line.waiters.remove(spot)
-                            line.waiting += env.now
-                        stage_time[base + row[3]] += env.now - clock
-                        clock = env.now
-                if row[4] >= 0:
-                    registers[row[4]] = item
-                    if row[4] == 0:
+                            line.waiting += now
+                        stage_time[base + row[4]] += now - clock
+                        clock = now
+                if row[5] >= 0:
+                    registers[row[5]] = item
+                    if row[5] == 0:
                         slot = slot_of(item)
                         base = slot * width
             elif op == PUT:
-                if clock > env.now:
-                    yield env.timeout(clock - env.now)
-                line = lines[row[1] + vcpu * row[2]]
-                if line.queue.tokens and actor.name in line.holders:
-                    line.holders.remove(actor.name)
-                taken = line.put(env, value(row[3], row[4]))
-                if row[5] >= 0:
-                    registers[row[5]] = int(not taken)
-            elif op == LET:
-                amount = OPERATORS[row[5]](value(row[3], row[4]), value(row[6], row[7]))
-                if row[1] == REGISTER:
-                    registers[row[2]] = amount
-                    if row[2] == 0:
-                        slot = slot_of(amount)
-                        base = slot * width
+                if clock > now:
+                    yield Timeout(env, clock - now)
+                    now = clock
+                line = lines[row[2] + vcpu * row[3]]
+                if line.is_lock and name in line.holders:
+                    line.holders.remove(name)
+                refused = 0
+                if line.waiters:
+                    line.hand_over(env, now, value(row[4], row[5]))
+                elif len(line.items) < line.capacity:
+                    line.items.append(value(row[4], row[5]))
+                    line.stored -= now
                 else:
-                    cells[row[2] + (vcpu if row[1] == OWN_CELL else 0)] = amount
-            elif op == BRANCH:
-                if not RELATIONS[row[3]](value(row[1], row[2]), value(row[4], row[5])):
-                    place = row[6]
-            elif op == JUMP:
-                place = row[1]
-            elif op == BOOK:
-                where = slot_of(registers[row[4]])
-                stage_time[where * width + row[1]] += value(row[2], row[3])
+                    refused = 1
+                if row[6] >= 0:
+                    registers[row[6]] = refused
+            elif op == EXIT:
+                reason, left = row[2], clock
+                exits[slot] += 1
+            elif op == ENTRY:
+                exit_times[reason].append(clock - left)
+            elif op == START:
+                opened = clock
+                if start[slot] < 0:
+                    start[slot] = clock
+                    arrived = arrival[slot]
+                    due[slot] = clock if arrived < 0 else arrived + compute[slot]
+            elif op == RESUME:
+                stall[slot] += clock - opened
+                if resume[slot] < 0:
+                    resume[slot] = clock
             elif op == NEXT:
                 if following == loaded:
                     loaded += self._load(vcpu)
@@ -316,9 +294,31 @@ class Simulation:
                     place = entries[classes[slot]]
                 else:
                     place = self.program.end
+            elif op == DONE:
+                done[slot_of(registers[row[2]]) if row[2] else slot] = clock
+            elif op == POSTED:
+                posted[slot_of(registers[row[2]]) if row[2] else slot] = clock
+            elif op == LET:
+                result = OPERATORS[row[6]](value(row[4], row[5]), value(row[7], row[8]))
+                if row[2] == REGISTER:
+                    registers[row[3]] = result
+                    if row[3] == 0:
+                        slot = slot_of(result)
+                        base = slot * width
+                else:
+                    cells[row[3] + (vcpu if row[2] == OWN_CELL else 0)] = result
+            elif op == BRANCH:
+                if not RELATIONS[row[4]](value(row[2], row[3]), value(row[5], row[6])):
+                    place = row[7]
+            elif op == JUMP:
+                place = row[2]
+            elif op == BOOK:
+                where = slot_of(registers[row[5]]) * width
+                stage_time[where + row[2]] += value(row[3], row[4])
             elif op == SYNC:
-                if clock > env.now:
-                    yield env.timeout(clock - env.now)
+                if clock > now:
+                    yield Timeout(env, clock - now)
+                    now = clock
             else:  # HALT
                 if actor.is_vcpu:
                     self.finish[vcpu] = clock
@@ -335,38 +335,38 @@ class Simulation:
         a = vcpu * self.window + (begin & (self.window - 1))
         for name in self.names:
             self.columns[name][a : a + n] = block[name].tolist()
-        for name, column in self.record.items():
-            np.frombuffer(column, np.int64)[a : a + n] = -1 if name not in ("stall", "exits") else 0
-        width = len(self.program.stages)
-        np.frombuffer(self.stage_time, np.int64)[a * width : (a + n) * width] = 0
+        for name, initial in RECORDED.items():
+            self.record[name][a : a + n] = [initial] * n
+        width = self.width
+        self.stage_time[a * width : (a + n) * width] = [0] * (n * width)
         self.loaded[vcpu] += n
+        self._tally()
         return n
 
     def _retire(self, vcpu: int, begin: int, end: int) -> None:
         """Reduce a vCPU's accesses begin … end-1, all of which must have had their effect."""
         a = vcpu * self.window + (begin & (self.window - 1))
         b = a + end - begin
-        width = len(self.program.stages)
-        part = {
-            name: np.frombuffer(column, np.int64)[a:b].copy()
-            for name, column in self.record.items()
-        }
+        part = {name: np.array(column[a:b], np.int64) for name, column in self.record.items()}
         if (part["done"] < 0).any():
             row = begin + int(np.flatnonzero(part["done"] < 0)[0])
             raise SimulationError(
                 f"access {row} of vCPU {vcpu} has had no effect although {self.block} later ones "
                 "have been issued; raise the block size"
             )
-        stages = np.frombuffer(self.stage_time, np.int64)[a * width : b * width]
+        stages = np.array(self.stage_time[a * self.width : b * self.width], np.int64)
+        stages = stages.reshape(end - begin, self.width)
+        stages += self.fixed[self.columns["class"][a:b]]
+        operation = np.array(self.columns["operation"][a:b], np.int64)
         self.summary.add(
-            Records(
-                vcpu=vcpu,
-                first=begin,
-                operation=np.array(self.columns["operation"][a:b], np.int64),
-                stages=stages.reshape(end - begin, width).copy(),
-                **part,
-            )
+            Records(vcpu=vcpu, first=begin, operation=operation, stages=stages, **part)
         )
+
+    def _tally(self) -> None:
+        """Count the exits since the last time."""
+        for tally, times in zip(self.tallies, self.exit_times, strict=True):
+            tally.add(times)
+            times.clear()
 
     def _deadlock(self) -> str:
         """Who waits for whom."""

@@ -75,12 +75,15 @@ class ExitTally:
     least: int = 0
     greatest: int = 0
 
-    def add(self, duration: int) -> None:
-        """Count one exit."""
-        self.least = duration if not self.samples else min(self.least, duration)
-        self.greatest = max(self.greatest, duration)
-        self.samples += 1
-        self.total += duration
+    def add(self, durations: Sequence[int]) -> None:
+        """Count some exits."""
+        if not durations:
+            return
+        least = min(durations)
+        self.least = min(self.least, least) if self.samples else least
+        self.greatest = max(self.greatest, max(durations))
+        self.samples += len(durations)
+        self.total += sum(durations)
 
     @property
     def mean(self) -> float:

@@ -14,134 +14,43 @@ This module loads seaborn, matplotlib and pandas; import it only where a figure 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import matplotlib as mpl
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from vmexit_sim.errors import InputError, nearest
 from vmexit_sim.present.colours import BLACK, PARTS, part_colour, part_of, policy_colour
+from vmexit_sim.present.drawing import (
+    BAR,
+    COLUMN,
+    PAGE,
+    Bars,
+    Crossing,
+    Lines,
+    Reference,
+    draw_bars,
+    draw_lines,
+    legend,
+    log_axis,
+    new_figure,
+    styled,
+    tidy,
+)
 from vmexit_sim.study.compare import BlockOutcome
 from vmexit_sim.units import MICROSECOND, MILLISECOND, NANOSECOND, SECOND
 
-PAGE = 7.0
-"""Width of a figure across a paper's two columns, in inches."""
-
-COLUMN = 3.5
-"""Width of a figure in one column, in inches."""
-
-BAR = 0.26
-"""Height of one row of bars or dots, in inches."""
-
-_STYLE = {
-    **sns.axes_style("ticks"),
-    **sns.plotting_context("paper"),
-    "font.size": 8,
-    "axes.labelsize": 8,
-    "axes.titlesize": 8,
-    "axes.titleweight": "bold",
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7,
-    "legend.frameon": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.7,
-    "grid.linewidth": 0.5,
-    "grid.color": "#dddddd",
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: the same on every machine
-    "svg.hashsalt": "vmexit-sim",
-    "pdf.fonttype": 42,
-    "savefig.dpi": 200,
-    "figure.dpi": 120,
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bars:
-    """A panel of horizontal bars.
-
-    Attributes:
-        frame: one row a bar: `label`, `value`, and if wanted `low` and `high` (interval),
-            `published` (a value to hold it against), `note` (at the bar's end), `colour`.
-        xlabel: what `value` is, with its unit.
-        title: above the panel.
-        log: whether the axis is logarithmic.
-    """
-
-    frame: pd.DataFrame
-    xlabel: str
-    title: str = ""
-    log: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Crossing:
-    """A break-even on a line: exact as a vertical, simulated as a dot with its interval.
-
-    Attributes:
-        series: the line it belongs to; gives colour and height.
-        exact: where theory puts it.
-        simulated: where the simulation finds it, if it was asked.
-        low: lower end of the simulated interval.
-        high: upper end of it.
-    """
-
-    series: str
-    exact: float
-    simulated: float | None = None
-    low: float = math.nan
-    high: float = math.nan
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reference:
-    """A value to read a line against: a thin line across the panel, named in the legend."""
-
-    axis: Literal["x", "y"]
-    at: float
-    label: str
-    dash: str = ":"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lines:
-    """A panel of lines.
-
-    Attributes:
-        frame: one row a point: `series`, `x`, `y`, and if wanted `low` and `high` (a band).
-        xlabel: what `x` is, with its unit.
-        ylabel: what `y` is, with its unit.
-        colours: each series' colour.
-        title: above the panel.
-        log: axes that are logarithmic, of "xy".
-        crossings: break-evens.
-        references: values to read the lines against.
-        limits: lower and upper end of the y axis, if not the data's.
-    """
-
-    frame: pd.DataFrame
-    xlabel: str
-    ylabel: str
-    colours: Mapping[str, str]
-    title: str = ""
-    log: str = ""
-    crossings: Sequence[Crossing] = ()
-    references: Sequence[Reference] = ()
-    limits: tuple[float, float] | None = None
+__all__ = [
+    "Bars", "Crossing", "Lines", "Reference", "bar_panels", "dots", "line_panels", "policy_bars",
+    "policy_frame", "save", "stacked_bars", "stage_breakdown", "stage_frame", "unit_of",
+]  # fmt: skip
 
 
 def policy_frame(outcome: BlockOutcome) -> pd.DataFrame:
-    """Hypervisor time of each policy: `policy`, `time`, `low`, `high` (ps), `ratio` to the first."""
+    """Each policy's hypervisor time: `policy`, `time`, `low`, `high` (ps), `ratio` to the first."""
     rows = [
         (o.policy.name, o.hypervisor_time.value, o.hypervisor_time.low, o.hypervisor_time.high,
          o.ratio.value)
@@ -200,10 +109,10 @@ def bar_panels(panels: Sequence[Bars]) -> Figure:
     """Panels of horizontal bars side by side, each with its own axes."""
     rows = max(len(panel.frame) for panel in panels)
     width = PAGE if len(panels) > 1 else 1.4 * COLUMN
-    with _styled(), _figure(width, 0.75 + BAR * rows, len(panels)) as (figure, axes):
+    with new_figure(width, 0.75 + BAR * rows, len(panels)) as (figure, axes):
         for panel, ax in zip(panels, axes, strict=True):
-            _draw_bars(ax, panel)
-        _legend(figure, axes)
+            draw_bars(ax, panel)
+        legend(figure, axes)
     return figure
 
 
@@ -223,7 +132,7 @@ def stacked_bars(
     """
     wide = frame.pivot_table(index=row, columns=part, values="value", aggfunc="sum", fill_value=0)
     wide = wide.reindex(index=list(frame[row].unique()))
-    with _styled(), _figure(PAGE, 1.0 + BAR * len(wide), 1) as (figure, axes):
+    with new_figure(PAGE, 1.0 + BAR * len(wide), 1) as (figure, axes):
         ax = axes[0]
         left = pd.Series(0.0, index=wide.index)
         for name in [name for name in order if name in wide and wide[name].any()]:
@@ -233,8 +142,8 @@ def stacked_bars(
         ax.invert_yaxis()
         ax.set_xlabel(xlabel)
         ax.margins(x=0.02)
-        _tidy(ax, grid="x")
-        _legend(figure, axes)
+        tidy(ax, grid="x")
+        legend(figure, axes)
     return figure
 
 
@@ -256,7 +165,7 @@ def dots(
     rows = list(frame[row].unique())
     names = list(frame[series].unique())
     place = frame[row].map(rows.index)
-    with _styled(), _figure(PAGE, 1.0 + BAR * len(rows), 1) as (figure, axes):
+    with new_figure(PAGE, 1.0 + BAR * len(rows), 1) as (figure, axes):
         ax = axes[0]
         ends = frame.groupby(place)["value"].agg(["min", "max"])
         ax.hlines(ends.index, ends["min"], ends["max"], color="#cccccc", linewidth=1, zorder=1)
@@ -272,9 +181,9 @@ def dots(
         ax.set_ylim(len(rows) - 0.5, -0.5)
         ax.set(xlabel=xlabel, ylabel="")
         if log:
-            _log_axis(ax, "x")
-        _tidy(ax, grid="x")
-        _legend(figure, axes)
+            log_axis(ax, "x")
+        tidy(ax, grid="x")
+        legend(figure, axes)
     return figure
 
 
@@ -286,10 +195,10 @@ def line_panels(panels: Sequence[Lines], *, height: float = 2.6) -> Figure:
         height: of the figure, in inches.
     """
     width = PAGE if len(panels) > 1 else 1.4 * COLUMN
-    with _styled(), _figure(width, height, len(panels)) as (figure, axes):
+    with new_figure(width, height, len(panels)) as (figure, axes):
         for panel, ax in zip(panels, axes, strict=True):
-            _draw_lines(ax, panel)
-        _legend(figure, axes)
+            draw_lines(ax, panel)
+        legend(figure, axes)
     return figure
 
 
@@ -310,7 +219,7 @@ def save(figure: Figure, path: Path) -> Path:
     partial = path.with_name(f"{path.stem}.partial{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _styled():
+        with styled():
             figure.savefig(partial, metadata=dates[path.suffix])
         partial.replace(path)
     except OSError as error:
