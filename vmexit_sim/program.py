@@ -45,25 +45,27 @@ from vmexit_sim.steps import (
 class Op(IntEnum):
     """What a row of a program does.
 
-    Every row's second field, `ahead`, is constant time that passes first. The fields after it:
+    A row is ``(op, ahead, x mode, x, y mode, y, a, b, c, d)``: `ahead` is constant time that passes
+    first, x and y are operands, a to d plain numbers that mean:
     """
 
-    SPEND = 0  # stage, mode, index
-    TAKE = 1  # queue, stride, stage, into | -1, timeout mode | -1, index, priority mode, index
-    PUT = 2  # queue, stride, mode, index, refused | -1
-    EXIT = 3  # reason
-    ENTRY = 4
-    START = 5
-    RESUME = 6
-    NEXT = 7
-    DONE = 8  # register
-    POSTED = 9  # register
-    LET = 10  # target mode, index, x mode, index, operator, y mode, index
-    BRANCH = 11  # x mode, index, relation, y mode, index, where to go if it does not hold
-    JUMP = 12  # where to
-    BOOK = 13  # stage, mode, index, register
-    SYNC = 14  # wait until the world is as late as the actor: a cell or a length is next
-    HALT = 15
+    SPEND = 0  # x: time; a: stage
+    TAKE = 1  # y: priority; a: queue, b: stride, c: stage, d: into | -1
+    TIMED_TAKE = 2  # the same; x: time-out
+    PUT = 3  # x: item; a: queue, b: stride, c: refused | -1
+    EXIT = 4  # a: reason
+    ENTRY = 5
+    START = 6
+    RESUME = 7
+    NEXT = 8
+    DONE = 9  # a: register
+    POSTED = 10  # a: register
+    LET = 11  # x, y: operands; a: operator, b: target mode, c: target
+    BRANCH = 12  # x, y: operands; a: relation, d: where to go if it does not hold
+    JUMP = 13  # d: where to
+    BOOK = 14  # x: time; a: stage, b: register
+    SYNC = 15  # wait until the world is as late as the actor: a cell or a length is next
+    HALT = 16
 
 
 class Mode(IntEnum):
@@ -84,7 +86,7 @@ class Mode(IntEnum):
 OPERATORS = ("+", "-", "*", "min", "max")
 RELATIONS = ("==", "!=", "<", "<=", ">", ">=")
 WIDTH = 10
-"""Fields of a row, its `Op` included; unused ones are 0."""
+"""Fields of a row; unused ones are 0."""
 
 _ON_ANY_ACCESS = (Moment.DONE, Moment.POSTED)
 
@@ -192,7 +194,7 @@ class Assembler:
     def program(self, entries: list[int], end: int, actors: list[Actor]) -> Program:
         """The finished program."""
         return Program(
-            rows=[row + (0,) * (WIDTH - len(row)) for row in self.rows],
+            rows=list(self.rows),
             fixed=[self.fixed[entry] for entry in entries],
             entries=entries,
             end=end,
@@ -220,50 +222,47 @@ class Assembler:
                     if cost == 0 or (isinstance(cost, Constant) and cost.value == 0):
                         continue
                     operand = self._cost(stage, cost, whose)
+                    number = self._stage(stage)
                     if fixed is not None and self._own_access and isinstance(operand, int):
-                        number = self._stage(stage)
                         fixed[number] = fixed.get(number, 0) + operand
                         self._ahead += operand
                         continue
-                    self._sync(operand)
-                    self._emit(Op.SPEND, self._stage(stage), *self._operand(operand))
+                    self._emit(Op.SPEND, number, x=operand)
                 case Take(queue, stage, into, timeout, priority):
-                    limit = (-1, 0) if timeout is None else self._operand(timeout)
                     target = -1 if into is None else self._assigned(into)
-                    place, stride = self._queue(queue)
-                    self._emit(Op.TAKE, place, stride, self._stage(stage), target, *limit,
-                               *self._operand(priority))  # fmt: skip
+                    op = Op.TAKE if timeout is None else Op.TIMED_TAKE
+                    self._emit(op, *self._queue(queue), self._stage(stage), target,
+                               x=0 if timeout is None else timeout, y=priority)  # fmt: skip
                 case Put(queue, item, refused):
                     flag = -1 if refused is None else self._assigned(refused)
-                    self._emit(Op.PUT, *self._queue(queue), *self._operand(item), flag)
+                    self._emit(Op.PUT, *self._queue(queue), flag, x=item)
                 case Let(target_, x, operator, y):
-                    self._sync(target_, x, y)
                     if isinstance(target_, Register):
                         self._assigned(target_)
-                    self._emit(Op.LET, *self._operand(target_), *self._operand(x),
-                               OPERATORS.index(operator), *self._operand(y))  # fmt: skip
+                    else:
+                        self._emit(Op.SYNC)
+                    self._emit(Op.LET, OPERATORS.index(operator), *self._operand(target_),
+                               x=x, y=y)  # fmt: skip
                 case When(x, relation, y, then, otherwise):
-                    self._sync(x, y)
-                    branch = self._emit(Op.BRANCH, *self._operand(x), RELATIONS.index(relation),
-                                        *self._operand(y), 0)  # fmt: skip
+                    branch = self._emit(Op.BRANCH, RELATIONS.index(relation), x=x, y=y)
                     self._lay(then, leaves)
                     if otherwise:
-                        jump = self._emit(Op.JUMP, 0)
-                        self._aim(branch, len(self.rows))
+                        jump = self._emit(Op.JUMP)
+                        self._aim(branch)
                         self._lay(otherwise, leaves)
-                        self._aim(jump, len(self.rows))
+                        self._aim(jump)
                     else:
-                        self._aim(branch, len(self.rows))
+                        self._aim(branch)
                 case Loop(body):
                     begin, own_leaves = len(self.rows), list[int]()
                     self._lay(body, own_leaves)
-                    self._emit(Op.JUMP, begin)
+                    self._aim(self._emit(Op.JUMP), begin)
                     for row in own_leaves:
-                        self._aim(row, len(self.rows))
+                        self._aim(row)
                 case Leave():
                     if leaves is None:
                         raise SimulationError("a `leave` stands outside every loop")
-                    leaves.append(self._emit(Op.JUMP, 0))
+                    leaves.append(self._emit(Op.JUMP))
                 case Stamp(Moment.EXIT, _, reason):
                     assert reason is not None, "an exit has a reason"
                     self._emit(Op.EXIT, _number(self._reasons, reason))
@@ -271,26 +270,24 @@ class Assembler:
                     where = (self._register(access),) if moment in _ON_ANY_ACCESS else ()
                     self._emit(Op[moment.name], *where)
                 case Book(stage, amount, access):
-                    self._sync(amount)
-                    self._emit(Op.BOOK, self._stage(stage), *self._operand(amount),
-                               self._register(access))  # fmt: skip
+                    self._emit(Op.BOOK, self._stage(stage), self._register(access), x=amount)
                 case NextAccess():
                     self._emit(Op.NEXT)
                 case Halt():
                     self._emit(Op.HALT)
 
-    def _emit(self, op: Op, *fields: int) -> int:
-        self.rows.append((int(op), self._ahead, *map(int, fields)))
+    def _emit(self, op: Op, *numbers: int, x: Operand = 0, y: Operand = 0) -> int:
+        if any(isinstance(operand, (Cell, Length)) for operand in (x, y)):
+            self._emit(Op.SYNC)
+        padded = (*numbers, *[0] * (4 - len(numbers)))
+        row = (op, self._ahead, *self._operand(x), *self._operand(y), *padded)
+        self.rows.append(tuple(map(int, row)))
         self._ahead = 0
         return len(self.rows) - 1
 
-    def _aim(self, row: int, target: int) -> None:
-        """Set where a jump or branch goes: its last field."""
-        self.rows[row] = (*self.rows[row][:-1], target)
-
-    def _sync(self, *operands: Operand) -> None:
-        if any(isinstance(operand, (Cell, Length)) for operand in operands):
-            self._emit(Op.SYNC)
+    def _aim(self, row: int, target: int | None = None) -> None:
+        """Set where a jump or branch goes: its last field; by default to what comes next."""
+        self.rows[row] = (*self.rows[row][:-1], len(self.rows) if target is None else target)
 
     def _cost(self, stage: Stage, cost: Cost, whose: Register | None) -> Operand:
         if isinstance(cost, Constant):

@@ -30,8 +30,8 @@ from vmexit_sim.streams import Streams
 from vmexit_sim.units import format_time
 
 (
-    SPEND, TAKE, PUT, EXIT, ENTRY, START, RESUME, NEXT, DONE, POSTED, LET, BRANCH, JUMP, BOOK, SYNC,
-    HALT,
+    SPEND, TAKE, TIMED_TAKE, PUT, EXIT, ENTRY, START, RESUME, NEXT, DONE, POSTED, LET, BRANCH, JUMP,
+    BOOK, SYNC, HALT,
 ) = map(int, Op)  # fmt: skip
 (
     CONSTANT, REGISTER, COLUMN, COLUMN_OF, CELL, OWN_CELL, LENGTH, OWN_LENGTH, CLOCK, POSTED_AT,
@@ -213,63 +213,63 @@ class Simulation:
             return len(lines[index + vcpu if mode == OWN_LENGTH else index].items)
 
         while True:
-            row = rows[place]
+            row = rows[place]  # (op, ahead, x mode, x, y mode, y, a, b, c, d)
             place += 1
             op = row[0]
             clock += row[1]
             if op == SPEND:
-                amount = by_number[row[4]][slot] if row[3] == COLUMN else value(row[3], row[4])
+                amount = by_number[row[3]][slot] if row[2] == COLUMN else value(row[2], row[3])
                 clock += amount
-                stage_time[base + row[2]] += amount
-            elif op == TAKE:
+                stage_time[base + row[6]] += amount
+            elif op in (TAKE, TIMED_TAKE):
                 if clock > now:
                     yield Timeout(env, clock - now)
                     now = clock
-                line = lines[row[2] + vcpu * row[3]]
+                line = lines[row[6] + vcpu * row[7]]
+                timeout = value(row[2], row[3]) if op == TIMED_TAKE else None
                 if line.items:
                     item = line.items.popleft()
                     line.stored += now
                     line.takes += 1
                     if line.is_lock:
                         line.holders.append(name)
+                elif timeout is not None and timeout <= 0:
+                    item = TIMED_OUT
                 else:
-                    timeout = None if row[6] < 0 else value(row[6], row[7])
-                    if timeout is not None and timeout <= 0:
-                        item = TIMED_OUT
-                    else:
-                        wake = env.event() if timeout is None else Timeout(env, timeout, TIMED_OUT)
-                        spot = line.wait(wake, now, value(row[8], row[9]), name)
-                        item = yield wake
-                        now = int(env.now)
-                        if timeout is not None and item == TIMED_OUT:
-                            line.waiters.remove(spot)
-                            line.waiting += now
-                        stage_time[base + row[4]] += now - clock
-                        clock = now
-                if row[5] >= 0:
-                    registers[row[5]] = item
-                    if row[5] == 0:
+                    wake = env.event() if timeout is None else Timeout(env, timeout, TIMED_OUT)
+                    spot = line.wait(wake, now, value(row[4], row[5]), name)
+                    item = yield wake
+                    now = int(env.now)
+                    if timeout is not None and item == TIMED_OUT:
+                        line.waiters.remove(spot)
+                        line.waiting += now
+                    stage_time[base + row[8]] += now - clock
+                    clock = now
+                if row[9] >= 0:
+                    registers[row[9]] = item
+                    if row[9] == 0:
                         slot = slot_of(item)
                         base = slot * width
             elif op == PUT:
                 if clock > now:
                     yield Timeout(env, clock - now)
                     now = clock
-                line = lines[row[2] + vcpu * row[3]]
+                line = lines[row[6] + vcpu * row[7]]
                 if line.is_lock and name in line.holders:
                     line.holders.remove(name)
+                item = value(row[2], row[3])
                 refused = 0
                 if line.waiters:
-                    line.hand_over(env, now, value(row[4], row[5]))
+                    line.hand_over(env, now, item)
                 elif len(line.items) < line.capacity:
-                    line.items.append(value(row[4], row[5]))
+                    line.items.append(item)
                     line.stored -= now
                 else:
                     refused = 1
-                if row[6] >= 0:
-                    registers[row[6]] = refused
+                if row[8] >= 0:
+                    registers[row[8]] = refused
             elif op == EXIT:
-                reason, left = row[2], clock
+                reason, left = row[6], clock
                 exits[slot] += 1
             elif op == ENTRY:
                 exit_times[reason].append(clock - left)
@@ -295,26 +295,26 @@ class Simulation:
                 else:
                     place = self.program.end
             elif op == DONE:
-                done[slot_of(registers[row[2]]) if row[2] else slot] = clock
+                done[slot_of(registers[row[6]]) if row[6] else slot] = clock
             elif op == POSTED:
-                posted[slot_of(registers[row[2]]) if row[2] else slot] = clock
+                posted[slot_of(registers[row[6]]) if row[6] else slot] = clock
             elif op == LET:
-                result = OPERATORS[row[6]](value(row[4], row[5]), value(row[7], row[8]))
-                if row[2] == REGISTER:
-                    registers[row[3]] = result
-                    if row[3] == 0:
+                result = OPERATORS[row[6]](value(row[2], row[3]), value(row[4], row[5]))
+                if row[7] == REGISTER:
+                    registers[row[8]] = result
+                    if row[8] == 0:
                         slot = slot_of(result)
                         base = slot * width
                 else:
-                    cells[row[3] + (vcpu if row[2] == OWN_CELL else 0)] = result
+                    cells[row[8] + (vcpu if row[7] == OWN_CELL else 0)] = result
             elif op == BRANCH:
-                if not RELATIONS[row[4]](value(row[2], row[3]), value(row[5], row[6])):
-                    place = row[7]
+                if not RELATIONS[row[6]](value(row[2], row[3]), value(row[4], row[5])):
+                    place = row[9]
             elif op == JUMP:
-                place = row[2]
+                place = row[9]
             elif op == BOOK:
-                where = slot_of(registers[row[5]]) * width
-                stage_time[where + row[2]] += value(row[3], row[4])
+                where = slot_of(registers[row[7]]) * width
+                stage_time[where + row[6]] += value(row[2], row[3])
             elif op == SYNC:
                 if clock > now:
                     yield Timeout(env, clock - now)

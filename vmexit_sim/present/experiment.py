@@ -18,9 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vmexit_sim.configuration import checked
 from vmexit_sim.device import load_devices
 from vmexit_sim.errors import VmexitError
+from vmexit_sim.guest.generators import Spread
+from vmexit_sim.hypervisor.platform import load_platform
+from vmexit_sim.measure.records import RunResult
+from vmexit_sim.policy import Policy, Rule, load_policy
 from vmexit_sim.scenario import Block, Loaded, load_block
+from vmexit_sim.study.simulate import simulate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -129,6 +135,23 @@ def recorded_config(trace: str, *, during: Sequence[str] = ()) -> Loaded:
         {"name": trace, "guest": {"trace": trace}, "only": ["pci_config"], "during": list(during)}
     )
     return load_block(block, load_devices())
+
+
+def config_reads(how: str | dict[str, object], platform: str, reads: int) -> RunResult:
+    """A loop of config reads of a function that exists, back to back.
+
+    Args:
+        how: a shipped policy's name, or a mechanism as policy files state it.
+        platform: a shipped platform's name.
+        reads: how many.
+    """
+    stated = {"kind": "spread", "operations": reads, "between": "0 ps", "space": "pci_config",
+              "read_share": 1.0}  # fmt: skip
+    if isinstance(how, str):
+        policy = load_policy(how)
+    else:
+        policy = Policy(title="loop", rules=[checked(Rule, {"side": "host", "mechanism": how})])
+    return simulate(policy, load_platform(platform), checked(Spread, stated))
 
 
 def _shown(cell: object) -> str:
