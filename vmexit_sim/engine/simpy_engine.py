@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from operator import add, eq, ge, gt, le, lt, mul, ne, sub
 from typing import Any
 
@@ -20,14 +20,12 @@ import numpy as np
 import simpy
 from simpy.events import Timeout
 
-from vmexit_sim.errors import SimulationError
-from vmexit_sim.guest.workload import BLOCK_ROWS, Workload
-from vmexit_sim.lowering import VCPU_SHIFT, Columns, Lowered
+from vmexit_sim.engine.deadlock import Waiting, deadlock_error
+from vmexit_sim.engine.window import RECORDED, Window, no_effect_error
+from vmexit_sim.lowering import VCPU_SHIFT, Lowered
 from vmexit_sim.measure.records import ExitTally, Records, ResourceUse, RunResult, Summary
 from vmexit_sim.program import Actor, Mode, Op
 from vmexit_sim.steps import TIMED_OUT, Queue
-from vmexit_sim.streams import Streams
-from vmexit_sim.units import format_time
 
 (
     SPEND, TAKE, TIMED_TAKE, PUT, EXIT, ENTRY, START, RESUME, NEXT, DONE, POSTED, LET, BRANCH, JUMP,
@@ -39,13 +37,12 @@ from vmexit_sim.units import format_time
 OPERATORS: tuple[Callable[[int, int], int], ...] = (add, sub, mul, min, max)
 RELATIONS: tuple[Callable[[int, int], bool], ...] = (eq, ne, lt, le, gt, ge)
 
-RECORDED = {
-    "due": -1, "start": -1, "resume": -1, "stall": 0, "posted": -1, "done": -1, "exits": 0,
-}  # fmt: skip
-"""What is recorded of an access (see `Records`), and what it is before."""
-
 NOBODY = -1
 """The access of an actor that works for none: its time is booked where nobody looks."""
+
+
+Place = tuple[int, int, simpy.Event, str, int]
+"""A waiter's place in line: rank, arrival number (both order it), its event, who, since when."""
 
 
 class Line:
@@ -64,24 +61,22 @@ class Line:
         self.capacity = queue.capacity
         self.is_lock = queue.tokens > 0
         self.items: deque[int] = deque([0] * queue.tokens)
-        self.waiters: list[tuple[int, int, simpy.Event, str]] = []
+        self.waiters: list[Place] = []
         self.holders: list[str] = []
         self.takes = self.waits = self.stored = self.waiting = 0
 
-    def wait(
-        self, event: simpy.Event, now: int, priority: int, who: str
-    ) -> tuple[int, int, simpy.Event, str]:
+    def wait(self, event: simpy.Event, now: int, priority: int, who: str) -> Place:
         """Stand in line; the event will bring an item, or `TIMED_OUT`."""
         self.waits += 1
         self.waiting -= now
         rank = priority if self.queue.discipline == "priority" else 0
-        place = (rank, self.waits, event, who)
+        place = (rank, self.waits, event, who, now)
         insort(self.waiters, place)
         return place
 
     def hand_over(self, env: simpy.Environment, now: int, item: int) -> None:
         """Wake the first waiter with an item."""
-        _, _, event, who = self.waiters.pop(0)
+        _, _, event, who, _ = self.waiters.pop(0)
         self.waiting += now
         self.takes += 1
         if self.is_lock:
@@ -115,28 +110,16 @@ class Simulation:
     before last is reduced, and the next is laid in its place.
     """
 
-    def __init__(
-        self, lowered: Lowered, workload: Workload, streams: Streams, *, keep_rows: bool = False,
-        block_rows: int = BLOCK_ROWS,
-    ) -> None:  # fmt: skip
+    def __init__(self, lowered: Lowered, window: Window, *, keep_rows: bool = False) -> None:
         self.program = program = lowered.program
+        self.window = window
         self.env = simpy.Environment(0)
-        self.block = block_rows
-        assert block_rows & (block_rows - 1) == 0, "the window's size is a power of two"
-        self.window = 2 * block_rows
-        self.slots = self.window * program.vcpus + 1  # the last is `NOBODY`'s
-        self.feeds: list[Iterator[Columns]] = [
-            lowered.feed(workload, streams, vcpu, block_rows) for vcpu in range(program.vcpus)
-        ]
-        self.loaded = [0] * program.vcpus
         self.names = ["class", "compute", "arrival", "operation", *program.columns]
-        self.columns = {name: [0] * self.slots for name in self.names}
-        self.record = {name: [initial] * self.slots for name, initial in RECORDED.items()}
+        self.columns = {name: [0] * window.slots for name in self.names}
+        self.record = {name: [initial] * window.slots for name, initial in RECORDED.items()}
         self.width = len(program.stages)
-        self.stage_time = [0] * (self.slots * self.width)
-        self.fixed = np.zeros((len(program.entries), self.width), np.int64)
-        for number, stages in enumerate(program.fixed):
-            self.fixed[number, list(stages)] = list(stages.values())
+        self.stage_time = [0] * (window.slots * self.width)
+        self.fixed = window.fixed_times(program)
         self.lines = [Line(queue) for queue in program.queues]
         self.cells = [0] * len(program.cells)
         self.exit_times: list[list[int]] = [[] for _ in program.reasons]
@@ -155,11 +138,10 @@ class Simulation:
             self.env.process(self._live(actor))
         self.env.run()
         if None in self.finish:
-            raise SimulationError(self._deadlock())
-        for vcpu, loaded in enumerate(self.loaded):
-            blocks = -(-loaded // self.block)
-            for block in range(max(blocks - 2, 0), blocks):
-                self._retire(vcpu, block * self.block, min((block + 1) * self.block, loaded))
+            raise self._deadlock()
+        for vcpu in range(self.program.vcpus):
+            for begin, end in self.window.left_over(vcpu):
+                self._retire(vcpu, begin, end)
         self.summary.finish()
         self._tally()
         finish = [time for time in self.finish if time is not None]
@@ -173,7 +155,7 @@ class Simulation:
     def _live(self, actor: Actor) -> Generator[simpy.Event, Any, None]:
         """An actor's life: run rows of the program, and wait where others are concerned."""
         env, rows, lines, cells = self.env, self.program.rows, self.lines, self.cells
-        stage_time, width, mask = self.stage_time, self.width, self.window - 1
+        stage_time, width, mask = self.stage_time, self.width, self.window.size - 1
         by_number = [self.columns[name] for name in self.program.columns]
         compute, arrival = self.columns["compute"], self.columns["arrival"]
         classes, entries = self.columns["class"], self.program.entries
@@ -181,7 +163,7 @@ class Simulation:
         exit_times = self.exit_times
         registers = [NOBODY] + [0] * (self.program.registers - 1)
         vcpu, name = actor.vcpu, actor.name
-        window, nowhere = vcpu * self.window, self.slots - 1
+        window, nowhere = self.window.slot(vcpu, 0), self.window.slots - 1
         following = loaded = vcpu << VCPU_SHIFT
         clock = now = opened = left = reason = 0
         slot = nowhere  # where the current access's columns and records are
@@ -326,34 +308,28 @@ class Simulation:
 
     def _load(self, vcpu: int) -> int:
         """Lay a vCPU's next block into its window; returns how many accesses it has."""
-        block = next(self.feeds[vcpu], None)
+        block = self.window.next_block(vcpu)
         if block is None:
             return 0
-        begin, n = self.loaded[vcpu], len(block["class"])
-        if begin >= self.window:
-            self._retire(vcpu, begin - self.window, begin - self.block)
-        a = vcpu * self.window + (begin & (self.window - 1))
+        if block.replaces is not None:
+            self._retire(vcpu, *block.replaces)
+        a, b, n, width = block.slot, block.slot + block.accesses, block.accesses, self.width
         for name in self.names:
-            self.columns[name][a : a + n] = block[name].tolist()
+            self.columns[name][a:b] = block.columns[name].tolist()
         for name, initial in RECORDED.items():
-            self.record[name][a : a + n] = [initial] * n
-        width = self.width
-        self.stage_time[a * width : (a + n) * width] = [0] * (n * width)
-        self.loaded[vcpu] += n
+            self.record[name][a:b] = [initial] * n
+        self.stage_time[a * width : b * width] = [0] * (n * width)
         self._tally()
         return n
 
     def _retire(self, vcpu: int, begin: int, end: int) -> None:
         """Reduce a vCPU's accesses begin … end-1, all of which must have had their effect."""
-        a = vcpu * self.window + (begin & (self.window - 1))
+        a = self.window.slot(vcpu, begin)
         b = a + end - begin
         part = {name: np.array(column[a:b], np.int64) for name, column in self.record.items()}
         if (part["done"] < 0).any():
-            row = begin + int(np.flatnonzero(part["done"] < 0)[0])
-            raise SimulationError(
-                f"access {row} of vCPU {vcpu} has had no effect although {self.block} later ones "
-                "have been issued; raise the block size"
-            )
+            late = begin + int(np.flatnonzero(part["done"] < 0)[0])
+            raise no_effect_error(vcpu, late, self.window.block)
         stages = np.array(self.stage_time[a * self.width : b * self.width], np.int64)
         stages = stages.reshape(end - begin, self.width)
         stages += self.fixed[self.columns["class"][a:b]]
@@ -368,35 +344,9 @@ class Simulation:
             tally.add(times)
             times.clear()
 
-    def _deadlock(self) -> str:
-        """Who waits for whom."""
-        waits = [
-            f"{who} waits for {line.queue.name!r}"
-            + (f", held by {', '.join(sorted(line.holders))}" if line.holders else "")
+    def _deadlock(self) -> Exception:
+        return deadlock_error(
+            Waiting(who, line.queue.name, tuple(line.holders), since)
             for line in self.lines
-            for _, _, _, who in line.waiters
-        ]
-        return f"deadlock at {format_time(self.env.now)}: " + "; ".join(waits)
-
-
-def run(
-    lowered: Lowered, workload: Workload, streams: Streams, *, keep_rows: bool = False,
-    block_rows: int | None = None,
-) -> RunResult:  # fmt: skip
-    """Run a lowered policy over a workload.
-
-    Args:
-        lowered: the program and its feed.
-        workload: the guest; must be the one that was lowered for.
-        streams: the replication's random streams.
-        keep_rows: keep every access's record in the result.
-        block_rows: accesses of a vCPU per block, a power of two; by default so many that the
-            windows of all vCPUs together stay small.
-
-    Raises:
-        SimulationError: see `Simulation.run`.
-    """
-    if block_rows is None:
-        share = max(BLOCK_ROWS // workload.vcpus, 256)
-        block_rows = 1 << (share.bit_length() - 1)
-    return Simulation(lowered, workload, streams, keep_rows=keep_rows, block_rows=block_rows).run()
+            for _, _, _, who, since in line.waiters
+        )

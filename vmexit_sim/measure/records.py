@@ -14,13 +14,13 @@ Three latencies differ as soon as something is posted:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from vmexit_sim.measure.sketch import Sketch
+from vmexit_sim.measure.sketch import BUCKETS, Sketch, empty_stats
 from vmexit_sim.steps import Role, Stage
 
 Times = npt.NDArray[np.int64]
@@ -124,45 +124,69 @@ class ResourceUse:
         return self.waiting / self.span if self.span else 0.0
 
 
-@dataclass
 class Summary:
     """The reduction of a run's records.
+
+    Its numbers live in a few arrays, into which compiled code may count as well.
 
     Attributes:
         stages: the stages that `stage_totals` speaks of.
         keep_rows: whether the records themselves are kept, in `rows`.
-        accesses: how many have been counted.
-        exits: VM exits, of all reasons.
-        stage_totals: time per stage over all accesses, in ps.
+        counts: the sketches' counts, one row each: `LATENCIES` of accesses, then of operations.
+        stats: the sketches' stats, likewise.
+        totals: time per stage over all accesses, in ps; last, the number of VM exits.
         latencies: a sketch each of stall, response and effect latency.
         operations: the same of whole operations: stall is the sum over its accesses, response
             and effect run from its first access's due moment to its last access.
     """
 
-    stages: Sequence[Stage]
-    keep_rows: bool = False
-    accesses: int = 0
-    exits: int = 0
-    stage_totals: Times = field(default_factory=lambda: np.zeros(0, np.int64))
-    latencies: dict[str, Sketch] = field(default_factory=lambda: {k: Sketch() for k in LATENCIES})
-    operations: dict[str, Sketch] = field(default_factory=lambda: {k: Sketch() for k in LATENCIES})
-    rows: list[Records] = field(default_factory=list)
-    _open: dict[int, tuple[int, npt.NDArray[np.int64]]] = field(default_factory=dict)
+    def __init__(self, stages: Sequence[Stage], keep_rows: bool = False) -> None:
+        self.stages = stages
+        self.keep_rows = keep_rows
+        sketches = 2 * len(LATENCIES)
+        self.counts = np.zeros((sketches, BUCKETS), np.int64)
+        self.stats = np.tile(empty_stats(), (sketches, 1))
+        self.totals = np.zeros(len(stages) + 1, np.int64)
+        pairs = [Sketch(*pair) for pair in zip(self.counts, self.stats, strict=True)]
+        self.latencies = dict(zip(LATENCIES, pairs, strict=False))
+        self.operations = dict(zip(LATENCIES, pairs[len(LATENCIES) :], strict=True))
+        self.rows: list[Records] = []
+        self._open: dict[int, tuple[int, npt.NDArray[np.int64]]] = {}
+
+    @property
+    def accesses(self) -> int:
+        """How many accesses have been counted."""
+        return self.latencies["stall"].n
+
+    @property
+    def exits(self) -> int:
+        """VM exits, of all reasons."""
+        return int(self.totals[-1])
+
+    @property
+    def stage_totals(self) -> Times:
+        """Time per stage over all accesses, in ps, shape (stages,)."""
+        return self.totals[:-1]
 
     def add(self, records: Records) -> None:
         """Count in a block; blocks of one vCPU must come in order."""
         if not len(records.due):
             return
-        if not len(self.stage_totals):
-            self.stage_totals = np.zeros(len(self.stages), np.int64)
-        self.accesses += len(records.due)
-        self.exits += int(records.exits.sum())
-        self.stage_totals += records.stages.sum(axis=0)
+        self.totals[-1] += records.exits.sum()
+        self.totals[:-1] += records.stages.sum(axis=0)
         for which, sketch in self.latencies.items():
             sketch.add(records.latency(which))
         self._add_operations(records)
+        self.keep(records)
+
+    def keep(self, records: Records) -> None:
+        """Keep a block's rows, if rows are kept at all."""
         if self.keep_rows:
             self.rows.append(records)
+
+    def close_operation(self, stall: int, due: int, resume: int, done: int) -> None:
+        """Count in one whole operation."""
+        self._close(np.array([[stall, due, resume, done]], np.int64))
 
     def finish(self) -> None:
         """No more blocks: what is still open is complete."""

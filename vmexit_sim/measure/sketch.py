@@ -37,15 +37,30 @@ def middle_of(bucket: int) -> float:
     return float((mantissa << exponent) + ((1 << exponent) - 1) / 2)
 
 
+N, TOTAL_LOW, TOTAL_HIGH, LEAST, GREATEST, STATS = range(6)
+"""Places in `Sketch.stats`. The sum of all values is ``high << LOW_BITS | low``, in two halves
+since it may exceed 63 bits."""
+
+LOW_BITS = 20
+LOW = (1 << LOW_BITS) - 1
+
+
+def empty_stats() -> npt.NDArray[np.int64]:
+    """The stats of nothing."""
+    return np.array([0, 0, 0, 2**63 - 1, 0], np.int64)
+
+
 @dataclass
 class Sketch:
-    """Counts per bucket, with the exact number, sum, least and greatest value."""
+    """Counts per bucket, with the exact number, sum, least and greatest value.
+
+    Attributes:
+        counts: values per bucket, shape (`BUCKETS`,).
+        stats: shape (`STATS`,); compiled code counts straight into both arrays.
+    """
 
     counts: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(BUCKETS, np.int64))
-    n: int = 0
-    total: int = 0
-    least: int = 2**63 - 1
-    greatest: int = 0
+    stats: npt.NDArray[np.int64] = field(default_factory=empty_stats)
 
     def add(self, values: npt.NDArray[np.int64]) -> None:
         """Count in some values, in ps, 0 or more."""
@@ -53,18 +68,38 @@ class Sketch:
             return
         buckets, counts = np.unique(bucket_of(values), return_counts=True)
         self.counts[buckets] += counts
-        self.n += len(values)
-        self.total += int(values.sum())
-        self.least = min(self.least, int(values.min()))
-        self.greatest = max(self.greatest, int(values.max()))
+        self.stats[N] += len(values)
+        self.stats[TOTAL_LOW] += (values & LOW).sum()
+        self.stats[TOTAL_HIGH] += (values >> LOW_BITS).sum()
+        self.stats[LEAST] = min(self.least, int(values.min()))
+        self.stats[GREATEST] = max(self.greatest, int(values.max()))
 
     def merge(self, other: Sketch) -> None:
         """Count in all that another sketch has counted."""
         self.counts += other.counts
-        self.n += other.n
-        self.total += other.total
-        self.least = min(self.least, other.least)
-        self.greatest = max(self.greatest, other.greatest)
+        self.stats[:LEAST] += other.stats[:LEAST]
+        self.stats[LEAST] = min(self.least, other.least)
+        self.stats[GREATEST] = max(self.greatest, other.greatest)
+
+    @property
+    def n(self) -> int:
+        """How many values."""
+        return int(self.stats[N])
+
+    @property
+    def total(self) -> int:
+        """Their exact sum."""
+        return (int(self.stats[TOTAL_HIGH]) << LOW_BITS) + int(self.stats[TOTAL_LOW])
+
+    @property
+    def least(self) -> int:
+        """The least value, exactly."""
+        return int(self.stats[LEAST])
+
+    @property
+    def greatest(self) -> int:
+        """The greatest value, exactly; 0 of nothing."""
+        return int(self.stats[GREATEST])
 
     @property
     def mean(self) -> float:

@@ -173,11 +173,11 @@ def draw_bars(ax: Axes, panel: Bars) -> None:
         ax.set_xlim(10 ** math.floor(math.log10(positive.min()) - 0.3), ends.max() * 6)
         log_axis(ax, "x")
     else:
-        ax.set_xlim(0, ends.max() * (1.22 if "note" in frame else 1.05))
+        ax.set_xlim(0, ends.max() * (1.35 if "note" in frame else 1.05))
     if "note" in frame:
         for place, (end, note) in enumerate(zip(ends, frame["note"], strict=True)):
             at = max(end, ax.get_xlim()[0])
-            ax.annotate(note, (at, place), xytext=(5, 0), textcoords="offset points",
+            ax.annotate(note, (at, place), xytext=(7, 0), textcoords="offset points",
                         va="center", fontsize=7)  # fmt: skip
     ax.set(xlabel=panel.xlabel, ylabel="", title=panel.title)
     tidy(ax, grid="x")
@@ -226,12 +226,13 @@ def _draw_crossing(ax: Axes, crossing: Crossing, points: pd.DataFrame, colour: s
             label="simulated break-even")  # fmt: skip
 
 
-def legend(figure: Figure, axes: Sequence[Axes], *, columns: int = 6) -> None:
+def legend(figure: Figure, axes: Sequence[Axes]) -> None:
     """One legend for all axes, below them; every name once."""
     entries: dict[str, Any] = {}
     for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
+    columns = 6 if figure.get_figwidth() > COLUMN * 1.5 else 3
     if entries:
         figure.legend(entries.values(), entries.keys(), loc="outside lower center",
                       ncols=min(len(entries), columns), columnspacing=1.4,

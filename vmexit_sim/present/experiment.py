@@ -22,6 +22,7 @@ from vmexit_sim.configuration import checked
 from vmexit_sim.device import load_devices
 from vmexit_sim.errors import VmexitError
 from vmexit_sim.guest.generators import Spread
+from vmexit_sim.guest.workload import Workload
 from vmexit_sim.hypervisor.platform import load_platform
 from vmexit_sim.measure.records import RunResult
 from vmexit_sim.policy import Policy, Rule, load_policy
@@ -137,6 +138,28 @@ def recorded_config(trace: str, *, during: Sequence[str] = ()) -> Loaded:
     return load_block(block, load_devices())
 
 
+def run(
+    policy: str | Policy,
+    platform: str,
+    guest: Workload,
+    *,
+    costs: dict[str, str] | None = None,
+    keep_rows: bool = False,
+) -> RunResult:
+    """Simulate a guest once, policy and platform by their shipped names.
+
+    Args:
+        policy: a name, or a policy made in Python.
+        platform: a name.
+        guest: what accesses there are.
+        costs: costs to put in place of the platform's, as files state them.
+        keep_rows: keep every access's record in the result.
+    """
+    chosen = load_policy(policy) if isinstance(policy, str) else policy
+    host = load_platform(platform, changes=costs)
+    return simulate(chosen, host, guest, keep_rows=keep_rows)
+
+
 def config_reads(how: str | dict[str, object], platform: str, reads: int) -> RunResult:
     """A loop of config reads of a function that exists, back to back.
 
@@ -148,10 +171,9 @@ def config_reads(how: str | dict[str, object], platform: str, reads: int) -> Run
     stated = {"kind": "spread", "operations": reads, "between": "0 ps", "space": "pci_config",
               "read_share": 1.0}  # fmt: skip
     if isinstance(how, str):
-        policy = load_policy(how)
-    else:
-        policy = Policy(title="loop", rules=[checked(Rule, {"side": "host", "mechanism": how})])
-    return simulate(policy, load_platform(platform), checked(Spread, stated))
+        return run(how, platform, checked(Spread, stated))
+    policy = Policy(title="loop", rules=[checked(Rule, {"side": "host", "mechanism": how})])
+    return run(policy, platform, checked(Spread, stated))
 
 
 def _shown(cell: object) -> str:

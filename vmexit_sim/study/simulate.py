@@ -6,7 +6,7 @@ The shortest way from Python into the simulator, and what every study is made of
 from __future__ import annotations
 
 from vmexit_sim.device import DeviceCatalog, load_devices
-from vmexit_sim.engine.simpy_engine import run
+from vmexit_sim.engine import EngineName, run
 from vmexit_sim.guest.workload import Workload
 from vmexit_sim.hypervisor.platform import Platform
 from vmexit_sim.lowering import lower
@@ -24,6 +24,7 @@ def simulate(
     seed: int = 1,
     replication: int = 0,
     keep_rows: bool = False,
+    engine: EngineName = "auto",
 ) -> RunResult:
     """Run a guest once.
 
@@ -35,9 +36,10 @@ def simulate(
         seed: root of all randomness.
         replication: which repetition; two replications share no random number.
         keep_rows: keep every access's record in the result.
+        engine: what runs it; the result is the same to the last bit.
 
     Raises:
         SimulationError: a deadlock.
     """
     lowered = lower(policy, platform, devices or load_devices(), workload)
-    return run(lowered, workload, Streams(seed, replication), keep_rows=keep_rows)
+    return run(lowered, workload, Streams(seed, replication), engine=engine, keep_rows=keep_rows)

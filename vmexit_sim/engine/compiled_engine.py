@@ -1,0 +1,227 @@
+"""The compiled engine: lays a program and its guest's accesses into arrays, and runs the kernel.
+
+What it computes is what the SimPy engine computes, to the last bit; `kernel` is the loop, this
+module everything around it. Accesses pass through the same windows of two blocks a vCPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from vmexit_sim.engine import kernel as k
+from vmexit_sim.engine.deadlock import Waiting, deadlock_error
+from vmexit_sim.engine.reduction import no_operation, reduce_block
+from vmexit_sim.engine.window import RECORDED, Window, no_effect_error
+from vmexit_sim.lowering import VCPU_SHIFT, Lowered
+from vmexit_sim.measure.records import ExitTally, Records, ResourceUse, RunResult, Summary
+
+Array = npt.NDArray[np.int64]
+
+SCAN_UP_TO = 12
+"""Actors up to which a linear scan finds the next one faster than a heap (measured)."""
+
+FIRST_ROOM = 16
+"""Items that a mailbox has room for at first."""
+
+
+class CompiledSimulation:
+    """One run of a program over a guest's accesses."""
+
+    def __init__(self, lowered: Lowered, window: Window, *, keep_rows: bool = False) -> None:
+        self.program = program = lowered.program
+        self.window = window
+        self.items = np.zeros(0, np.int64)
+        self.summary = Summary(program.stages, keep_rows)
+        self.rows = np.array(program.rows, np.int64).ravel()
+        self.width = len(program.stages)
+        self.columns = np.zeros((max(len(program.columns), 1), window.slots), np.int64)
+        always = ("compute", "arrival", "class", "operation")
+        self.always = {name: np.zeros(window.slots, np.int64) for name in always}
+        self.record = np.zeros((k.RECORD, window.slots), np.int64)
+        self.stage_time = np.zeros(window.slots * self.width, np.int64)
+        self.fixed = window.fixed_times(program)
+        self.world = np.zeros(k.WORLD, np.int64)
+        self.open = [no_operation() for _ in range(program.vcpus)]
+        self._lay_actors()
+        self._lay_queues()
+
+    def _lay_actors(self) -> None:
+        program, n = self.program, len(self.program.actors)
+        self.actors = np.zeros((n, k.ACTOR), np.int64)
+        self.actors[:, k.A_PLACE] = [actor.entry for actor in program.actors]
+        self.actors[:, k.A_VCPU] = [actor.vcpu for actor in program.actors]
+        first = self.actors[:, k.A_VCPU] << VCPU_SHIFT
+        self.actors[:, k.A_FOLLOWING] = self.actors[:, k.A_LOADED] = first
+        self.actors[:, k.A_ACCESS_SLOT] = self.window.slots - 1
+        self.registers = np.zeros((n, program.registers), np.int64)
+        self.registers[:, 0] = -1
+        self.wake_times = np.zeros(n, np.int64)
+        self.wake_numbers = np.arange(n, dtype=np.int64)
+        with_heap = n > SCAN_UP_TO
+        self.heap = np.arange(n if with_heap else 0, dtype=np.int64)
+        self.heap_place = np.arange(n + 1, dtype=np.int64)
+        self.world[[k.COUNTER, k.RUNNING]] = n, -1
+        self.world[[k.BLOCK_BITS, k.VCPU_SHIFT]] = self.window.bits, VCPU_SHIFT
+
+    def _lay_queues(self) -> None:
+        program = self.program
+        n = len(program.queues)
+        self.queues = np.zeros((n, k.QUEUE), np.int64)
+        self.queues[:, [k.Q_HEAD, k.Q_TAIL, k.Q_LOCK]] = -1
+        locks = 0
+        for number, queue in enumerate(program.queues):
+            own = self.queues[number]
+            own[[k.Q_CAPACITY, k.Q_TOKENS, k.Q_LENGTH]] = queue.capacity, queue.tokens, queue.tokens
+            own[k.Q_PRIORITY] = queue.discipline == "priority"
+            if queue.tokens:
+                own[k.Q_LOCK] = locks
+                locks += 1
+        self.holds = np.zeros((locks, len(program.actors)), np.int64)
+        self._make_room(np.full(n, FIRST_ROOM, np.int64))
+        self.cells = np.zeros(len(program.cells), np.int64)
+        self.tallies = np.zeros((len(program.reasons), k.TALLY), np.int64)
+
+    def run(self) -> RunResult:
+        """Run until every vCPU has halted.
+
+        Raises:
+            SimulationError: a deadlock (it says who waits for whom), or an access whose effect
+                has not happened within the window.
+        """
+        while True:
+            ended = k.advance(
+                self.world, self.rows, np.array(self.program.entries, np.int64), self.program.end,
+                self.actors, self.registers, self.columns, self.always["compute"],
+                self.always["arrival"], self.always["class"], self.stage_time, self.width,
+                self.record, self.cells, self.queues, self.items, self.holds, self.tallies,
+                self.wake_times, self.wake_numbers, self.heap, self.heap_place,
+            )  # fmt: skip
+            if ended == k.FINISHED:
+                break
+            who = int(self.world[k.WHO])
+            if ended == k.NEEDS_BLOCK:
+                self._load(who)
+            else:
+                room = self.queues[:, k.Q_ROOM].copy()
+                room[who] *= 2
+                self._make_room(room)
+        vcpus = self.program.vcpus
+        if (self.actors[:vcpus, k.A_STATE] != k.HALTED).any():
+            raise self._deadlock()
+        for vcpu in range(vcpus):
+            for begin, end in self.window.left_over(vcpu):
+                self._retire(vcpu, begin, end)
+            if self.open[vcpu][0] >= 0:
+                self.summary.close_operation(*self.open[vcpu][1:].tolist())
+        finish = self.actors[:vcpus, k.A_CLOCK].tolist()
+        return RunResult(
+            summary=self.summary,
+            exits=self._exits(),
+            resources=[self._use(number, max(finish)) for number in range(len(self.queues))],
+            finish=finish,
+        )
+
+    def _load(self, vcpu: int) -> None:
+        """Lay a vCPU's next block into its window, or note that there is none."""
+        block = self.window.next_block(vcpu)
+        if block is None:
+            self.actors[vcpu, k.A_LOADED] = -1
+            return
+        if block.replaces is not None:
+            self._retire(vcpu, *block.replaces)
+        a, b = block.slot, block.slot + block.accesses
+        for number, name in enumerate(self.program.columns):
+            self.columns[number, a:b] = block.columns[name]
+        for name, column in self.always.items():
+            column[a:b] = block.columns[name]
+        for number, initial in enumerate(RECORDED.values()):
+            self.record[number, a:b] = initial
+        self.stage_time[a * self.width : b * self.width] = 0
+        self.actors[vcpu, k.A_LOADED] += block.accesses
+
+    def _retire(self, vcpu: int, begin: int, end: int) -> None:
+        """Reduce a vCPU's accesses begin … end-1, all of which must have had their effect."""
+        a = self.window.slot(vcpu, begin)
+        b = a + end - begin
+        late = reduce_block(
+            a, b, self.record, self.stage_time, self.width, self.fixed, self.always["class"],
+            self.always["operation"], self.summary.counts, self.summary.stats,
+            self.summary.totals, self.open[vcpu],
+        )  # fmt: skip
+        if late >= 0:
+            raise no_effect_error(vcpu, begin + late - a, self.window.block)
+        if self.summary.keep_rows:
+            moments = {
+                name: self.record[number, a:b].copy() for number, name in enumerate(RECORDED)
+            }
+            stages = self.stage_time[a * self.width : b * self.width].copy()
+            self.summary.keep(
+                Records(
+                    vcpu=vcpu,
+                    first=begin,
+                    operation=self.always["operation"][a:b].copy(),
+                    stages=stages.reshape(end - begin, self.width),
+                    **moments,
+                )
+            )
+
+    def _make_room(self, room: Array) -> None:
+        """Give every mailbox a ring of the room asked for, its items in order at the front."""
+        rings = np.zeros(int(room.sum()), np.int64)
+        begin = 0
+        for number, own in enumerate(self.queues):
+            old, length = int(own[k.Q_ROOM]), int(own[k.Q_LENGTH])
+            if own[k.Q_LOCK] < 0 and length:
+                places = (own[k.Q_FIRST] + np.arange(length)) % old
+                rings[begin : begin + length] = self.items[own[k.Q_ITEMS] + places]
+            own[[k.Q_FIRST, k.Q_ITEMS, k.Q_ROOM]] = 0, begin, room[number]
+            begin += int(room[number])
+        self.items = rings
+
+    def _exits(self) -> list[ExitTally]:
+        return [
+            ExitTally(reason, *map(int, tally))
+            for reason, tally in zip(self.program.reasons, self.tallies, strict=True)
+            if tally[k.T_SAMPLES]
+        ]
+
+    def _use(self, number: int, span: int) -> ResourceUse:
+        own = [int(field) for field in self.queues[number]]
+        tokens = own[k.Q_TOKENS]
+        stored = own[k.Q_STORED] + own[k.Q_LENGTH] * span
+        return ResourceUse(
+            name=self.program.queues[number].name,
+            tokens=tokens,
+            takes=own[k.Q_TAKES],
+            waits=own[k.Q_WAITS],
+            busy=tokens * span - stored if tokens else 0,
+            waiting=own[k.Q_WAITING] + sum(1 for _ in self._line(number)) * span,
+            span=span,
+        )
+
+    def _line(self, number: int) -> Iterator[int]:
+        """The actors who wait in a queue, in order."""
+        actor = int(self.queues[number, k.Q_HEAD])
+        while actor >= 0:
+            yield actor
+            actor = int(self.actors[actor, k.A_NEXT])
+
+    def _deadlock(self) -> Exception:
+        names = [actor.name for actor in self.program.actors]
+        waiting = []
+        for number, queue in enumerate(self.program.queues):
+            lock = int(self.queues[number, k.Q_LOCK])
+            holders = [
+                name
+                for name, times in zip(names, self.holds[lock], strict=True)
+                for _ in range(int(times))
+            ] if lock >= 0 else []  # fmt: skip
+            waiting += [
+                Waiting(names[actor], queue.name, tuple(holders),
+                        int(self.actors[actor, k.A_CLOCK]))
+                for actor in self._line(number)
+            ]  # fmt: skip
+        return deadlock_error(waiting)
