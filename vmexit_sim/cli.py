@@ -8,9 +8,11 @@ answers at once.
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
@@ -41,7 +43,14 @@ app.command(trace_app)
 app.command(models_app)
 app.register_install_completion_command()
 
+
+def _at_least_one(_: object, value: int | None) -> None:
+    if value is not None and value < 1:
+        raise ValueError("must be 1 or more")
+
+
 Json = Annotated[bool, Parameter(name="--json", negative=(), group=OUTPUT)]
+Engine = Literal["auto", "compiled", "simpy"]
 Names = Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())]
 Flag = Annotated[bool, Parameter(negative=())]
 
@@ -58,6 +67,8 @@ def compare(
     timers: Flag = False,
     reps: int | None = None,
     seed: int | None = None,
+    engine: Engine = "auto",
+    jobs: Annotated[int | None, Parameter(validator=_at_least_one)] = None,
     json: Json = False,
 ) -> None:
     """Run several policies on the same guest and show what each costs.
@@ -86,22 +97,28 @@ def compare(
         Replications of a random scenario (a deterministic one runs once).
     seed
         Root of all randomness.
+    engine
+        What runs it: auto, compiled or simpy; the numbers are the same to the last bit.
+    jobs
+        Replications that run at a time; by default as many as there are cores.
     json
         Print one JSON document instead of tables.
     """
     from vmexit_sim.study.compare import compare as compare_policies
 
     opened = _opened(scenario, policy, platform, only, during, timers, reps, seed)
+    workers = jobs or os.cpu_count() or 1
     if json:
         from vmexit_sim.present import documents
 
-        _print_json(documents.comparison(compare_policies(opened)))
+        result = compare_policies(opened, engine=engine, jobs=workers)
+        _print_json(documents.comparison(result))
         return
     from vmexit_sim.present import tables
 
     errors = tables.console(stderr=True)
     with errors.status("starting") as status:
-        result = compare_policies(opened, status.update)
+        result = compare_policies(opened, status.update, engine=engine, jobs=workers)
     tables.console().print(tables.comparison(result))
 
 
@@ -117,6 +134,7 @@ def run(
     timers: Flag = False,
     seed: int | None = None,
     replication: int = 0,
+    engine: Engine = "auto",
     records: Path | None = None,
     json: Json = False,
 ) -> None:
@@ -140,6 +158,8 @@ def run(
         Root of all randomness.
     replication
         Which repetition of a random scenario.
+    engine
+        What runs it: auto, compiled or simpy; the numbers are the same to the last bit.
     records
         Write every access's record (times in ps, a column for each stage) to this Parquet file.
     json
@@ -151,7 +171,7 @@ def run(
     opened = _opened(scenario, chosen, platform, only, during, timers, None, seed)
     results = [
         (block, run_once(opened, opened.policies[0], block, replication,
-                         keep_rows=True if records is not None else None))
+                         keep_rows=True if records is not None else None, engine=engine))
         for block in opened.blocks
     ]  # fmt: skip
     if records is not None:
@@ -290,6 +310,7 @@ def models_show(name: str, /, *, json: Json = False) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line, and end the process with its status."""
+    logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)
     try:
         app(arguments, exit_on_error=False)
     except CycloptsError:

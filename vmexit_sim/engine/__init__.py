@@ -6,15 +6,42 @@ the last bit, some eighty times as fast.
 
 from __future__ import annotations
 
+import logging
+from functools import cache
 from typing import Literal
 
 from vmexit_sim.engine.window import Window
+from vmexit_sim.errors import InputError
 from vmexit_sim.guest.workload import Workload
 from vmexit_sim.lowering import Lowered
 from vmexit_sim.measure.records import RunResult
 from vmexit_sim.streams import Streams
 
+log = logging.getLogger("vmexit_sim")
+
 EngineName = Literal["auto", "compiled", "simpy"]
+
+
+@cache
+def chosen(engine: EngineName) -> Literal["compiled", "simpy"]:
+    """The engine that a name means here; "auto" falls back to SimPy where Numba is missing.
+
+    Raises:
+        InputError: the compiled engine is asked for, but Numba cannot be imported.
+    """
+    if engine == "simpy":
+        return "simpy"
+    try:
+        import numba  # noqa: F401
+    except ImportError as error:
+        if engine == "compiled":
+            raise InputError(
+                f"cannot be used: Numba cannot be imported ({error})",
+                key="engine", value=engine, mend="install numba, or take the engine simpy",
+            ) from None  # fmt: skip
+        log.warning("Numba cannot be imported (%s); running on the slower SimPy engine", error)
+        return "simpy"
+    return "compiled"
 
 
 def run(
@@ -37,10 +64,11 @@ def run(
         block_rows: accesses of a vCPU per block; see `Window`.
 
     Raises:
+        InputError: the engine cannot be used here.
         SimulationError: a deadlock, or an access that outlives the window.
     """
     window = Window(lowered, workload, streams, block_rows)
-    if engine == "simpy":
+    if chosen(engine) == "simpy":
         from vmexit_sim.engine.simpy_engine import Simulation
 
         return Simulation(lowered, window, keep_rows=keep_rows).run()

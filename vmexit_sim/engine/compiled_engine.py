@@ -6,14 +6,19 @@ module everything around it. Accesses pass through the same windows of two block
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
 from vmexit_sim.engine import kernel as k
+from vmexit_sim.engine import reduction
 from vmexit_sim.engine.deadlock import Waiting, deadlock_error
-from vmexit_sim.engine.reduction import no_operation, reduce_block
+from vmexit_sim.engine.jit import uncached
+from vmexit_sim.engine.reduction import no_operation
 from vmexit_sim.engine.window import RECORDED, Window, no_effect_error
 from vmexit_sim.lowering import VCPU_SHIFT, Lowered
 from vmexit_sim.measure.records import ExitTally, Records, ResourceUse, RunResult, Summary
@@ -27,6 +32,59 @@ FIRST_ROOM = 16
 """Items that a mailbox has room for at first."""
 
 
+PATIENCE = 0.7
+"""Seconds after which somebody who waits for the compiler is told so."""
+
+log = logging.getLogger("vmexit_sim")
+
+
+_preparing = threading.Lock()
+
+
+def prepare() -> None:
+    """Have the compiled code at hand; threads that come meanwhile wait for it."""
+    with _preparing:
+        _prepare()
+
+
+@cache
+def _prepare() -> None:
+    """Have the engine compiled, or loaded from the cache on disk, before it is needed.
+
+    The first time on a machine takes some seconds, and says so on the log. Where the cache cannot
+    be written after all (a full disk), the code lives in this process only.
+    """
+    notice = threading.Timer(
+        PATIENCE, log.warning, ["compiling the engine for this machine; this happens once"]
+    )
+    notice.daemon = True
+    notice.start()
+    try:
+        try:
+            _call_with_nothing()
+        except OSError:
+            k.advance = uncached(k.advance.py_func)
+            reduction.reduce_block = uncached(reduction.reduce_block.py_func)
+            _call_with_nothing()
+    finally:
+        notice.cancel()
+
+
+def _call_with_nothing() -> None:
+    """Call the compiled functions with arrays of the right types, and nothing to do."""
+    line, plane = np.zeros(1, np.int64), np.zeros((1, 1), np.int64)
+    world = np.zeros(k.WORLD, np.int64)
+    world[k.RUNNING] = -1
+    nobody = np.zeros((0, k.ACTOR), np.int64)
+    k.advance(
+        world, line, line, 0, nobody, plane, plane, line, line, line, line, 1, plane, line, plane,
+        line, plane, plane, line, line, line[:0], line,
+    )  # fmt: skip
+    reduction.reduce_block(
+        0, 0, plane, line, 1, plane, line, line, plane, plane, line, no_operation()
+    )
+
+
 class CompiledSimulation:
     """One run of a program over a guest's accesses."""
 
@@ -36,6 +94,7 @@ class CompiledSimulation:
         self.items = np.zeros(0, np.int64)
         self.summary = Summary(program.stages, keep_rows)
         self.rows = np.array(program.rows, np.int64).ravel()
+        self.entries = np.array(program.entries, np.int64)
         self.width = len(program.stages)
         self.columns = np.zeros((max(len(program.columns), 1), window.slots), np.int64)
         always = ("compute", "arrival", "class", "operation")
@@ -91,9 +150,10 @@ class CompiledSimulation:
             SimulationError: a deadlock (it says who waits for whom), or an access whose effect
                 has not happened within the window.
         """
+        prepare()
         while True:
             ended = k.advance(
-                self.world, self.rows, np.array(self.program.entries, np.int64), self.program.end,
+                self.world, self.rows, self.entries, self.program.end,
                 self.actors, self.registers, self.columns, self.always["compute"],
                 self.always["arrival"], self.always["class"], self.stage_time, self.width,
                 self.record, self.cells, self.queues, self.items, self.holds, self.tallies,
@@ -146,7 +206,7 @@ class CompiledSimulation:
         """Reduce a vCPU's accesses begin … end-1, all of which must have had their effect."""
         a = self.window.slot(vcpu, begin)
         b = a + end - begin
-        late = reduce_block(
+        late = reduction.reduce_block(
             a, b, self.record, self.stage_time, self.width, self.fixed, self.always["class"],
             self.always["operation"], self.summary.counts, self.summary.stats,
             self.summary.totals, self.open[vcpu],

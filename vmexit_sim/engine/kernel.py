@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from vmexit_sim.engine.jit import compiled
 from vmexit_sim.program import WIDTH, Mode, Op
 from vmexit_sim.steps import TIMED_OUT
 
@@ -66,7 +67,7 @@ def _earlier(times: Any, numbers: Any, a: int, b: int) -> bool:
     return bool(times[a] < times[b] or (times[a] == times[b] and numbers[a] < numbers[b]))
 
 
-@njit(nogil=True, cache=True, boundscheck=False)
+@compiled
 def advance(
     world: Any, rows: Any, entries: Any, end: int, actors: Any, registers: Any, columns: Any,
     compute: Any, arrival: Any, classes: Any, stage_time: Any, width: int, record: Any, cells: Any,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from vmexit_sim.engine.jit import compiled
 from vmexit_sim.engine.kernel import DONE_AT, DUE_AT, EXITS, RESUME_AT, STALL
 from vmexit_sim.measure.sketch import (
     BITS,
@@ -47,7 +48,7 @@ def _count(counts: Any, stats: Any, which: int, value: int) -> None:
         stats[which, GREATEST] = value
 
 
-@njit(nogil=True, cache=True, boundscheck=False)
+@compiled
 def reduce_block(
     begin: int, end: int, record: Any, stage_time: Any, width: int, fixed: Any, classes: Any,
     operation: Any, counts: Any, stats: Any, totals: Any, still_open: Any,

@@ -147,6 +147,8 @@ def new_figure(width: float, height: float, panels: int) -> Iterator[tuple[Figur
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure, list(figure.subplots(1, panels, squeeze=False)[0])
         figure.draw_without_rendering()  # ticks are made when first drawn: make them here
+        figure.draw_without_rendering()  # the layout comes nearer with every drawing: it ends here
+        figure.set_layout_engine("none")
 
 
 def draw_bars(ax: Axes, panel: Bars) -> None:
@@ -232,10 +234,11 @@ def legend(figure: Figure, axes: Sequence[Axes]) -> None:
     for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
-    columns = 6 if figure.get_figwidth() > COLUMN * 1.5 else 3
+    most = 6 if figure.get_figwidth() > COLUMN * 1.5 else 3
+    rows = math.ceil(len(entries) / most)
     if entries:
         figure.legend(entries.values(), entries.keys(), loc="outside lower center",
-                      ncols=min(len(entries), columns), columnspacing=1.4,
+                      ncols=math.ceil(len(entries) / rows), columnspacing=1.4,
                       handlelength=1.8)  # fmt: skip
 
 

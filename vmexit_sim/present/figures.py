@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -223,7 +224,8 @@ def save(figure: Figure, path: Path) -> Path:
             figure.savefig(partial, metadata=dates[path.suffix])
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # the folder itself may be what is wrong
+            partial.unlink(missing_ok=True)
         raise InputError(f"cannot be written: {error.strerror or error}", file=path) from None
     return path
 

@@ -14,7 +14,7 @@ def time_text(estimate: Estimate, digits: int = 4) -> str:
     """A time: ``35.39 ms``, or ``13.6 ± 0.2 µs`` where it was sampled."""
     if math.isnan(estimate.value):
         return "-"
-    if estimate.is_exact:
+    if estimate.low == estimate.high:
         return format_time(estimate.value, digits)
     if not math.isfinite(estimate.half_width):
         return f"{format_time(estimate.value, digits)} ± ?"
@@ -26,7 +26,7 @@ def number_text(estimate: Estimate, digits: int = 4) -> str:
     """A count or a ratio, with its half-width where it was sampled."""
     if math.isnan(estimate.value):
         return "-"
-    if estimate.is_exact or estimate.low == estimate.high:
+    if estimate.low == estimate.high:
         return count_text(estimate.value) if estimate.value == round(estimate.value) else (
             f"{estimate.value:.{digits}g}"
         )  # fmt: skip

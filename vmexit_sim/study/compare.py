@@ -7,8 +7,10 @@ scale, and reduced to estimates; the first policy is what the others are compare
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from vmexit_sim.engine import EngineName
 from vmexit_sim.measure.records import LATENCIES, RunResult
 from vmexit_sim.policy import Policy
 from vmexit_sim.scenario import Loaded, Opened
@@ -97,42 +99,61 @@ class Comparison:
 Progress = Callable[[str], None]
 
 
-def compare(opened: Opened, progress: Progress | None = None) -> Comparison:
+def compare(
+    opened: Opened,
+    progress: Progress | None = None,
+    *,
+    engine: EngineName = "auto",
+    jobs: int = 1,
+) -> Comparison:
     """Run every policy of a scenario on every block.
 
     Args:
         opened: the scenario.
         progress: told what is being run, before each policy.
+        engine: what runs it; the numbers are the same.
+        jobs: how many replications run at a time, on threads of this process; the numbers are the
+            same. Only the compiled engine lets threads run side by side.
 
     Raises:
         SimulationError: a deadlock.
     """
-    blocks = []
-    for block in opened.blocks:
-        baseline: list[float] | None = None
-        outcomes = []
-        for policy in opened.policies:
-            if progress is not None:
-                progress(f"{block.name}: {policy.name}")
-            runs = {
-                scale: [
-                    run_once(opened, policy, block, replication, scale)
-                    for replication in range(opened.replications)
-                ]
-                for scale in block.workloads
-            }
-            times = [float(result.hypervisor_time) for result in runs[block.main_scale]]
-            baseline = times if baseline is None else baseline
-            outcomes.append(_outcome(opened, policy, block, runs, baseline))
-        blocks.append(
-            BlockOutcome(
-                name=block.name,
-                origin=block.table.origin,
-                accesses=outcomes[0].accesses,
-                policies=outcomes,
-            )
-        )
+    with ThreadPoolExecutor(jobs) as pool:
+        blocks = [_compare_block(opened, block, progress, engine, pool) for block in opened.blocks]
     return Comparison(opened=opened, replications=opened.replications, blocks=blocks)
+
+
+def _compare_block(
+    opened: Opened, block: Loaded, progress: Progress | None, engine: EngineName, pool: Executor
+) -> BlockOutcome:
+    baseline: list[float] | None = None
+    outcomes = []
+    for policy in opened.policies:
+        if progress is not None:
+            progress(f"{block.name}: {policy.name}")
+        tasks = [
+            (scale, replication)
+            for scale in block.workloads
+            for replication in range(opened.replications)
+        ]
+        results = pool.map(
+            lambda task, policy=policy: run_once(
+                opened, policy, block, task[1], task[0], engine=engine
+            ),
+            tasks,
+        )
+        runs: dict[float, list[RunResult]] = {scale: [] for scale in block.workloads}
+        for (scale, _), result in zip(tasks, results, strict=True):
+            runs[scale].append(result)
+        times = [float(result.hypervisor_time) for result in runs[block.main_scale]]
+        baseline = times if baseline is None else baseline
+        outcomes.append(_outcome(opened, policy, block, runs, baseline))
+    return BlockOutcome(
+        name=block.name,
+        origin=block.table.origin,
+        accesses=outcomes[0].accesses,
+        policies=outcomes,
+    )
 
 
 def run_once(
@@ -142,6 +163,7 @@ def run_once(
     replication: int = 0,
     scale: float | None = None,
     keep_rows: bool | None = None,
+    engine: EngineName = "auto",
 ) -> RunResult:
     """One policy on one guest, once.
 
@@ -152,6 +174,7 @@ def run_once(
         replication: which repetition.
         scale: the think scale; None: the block's main one.
         keep_rows: keep every access's record; None: if the guest is a recording of modest size.
+        engine: what runs it.
     """
     workload = block.workloads[block.main_scale if scale is None else scale]
     if keep_rows is None:
@@ -164,6 +187,7 @@ def run_once(
         seed=opened.scenario.seed,
         replication=replication,
         keep_rows=keep_rows,
+        engine=engine,
     )
 
 

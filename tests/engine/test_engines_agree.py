@@ -1,0 +1,244 @@
+"""The compiled engine gives what the SimPy engine gives, to the last bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vmexit_sim import catalog
+from vmexit_sim.configuration import checked
+from vmexit_sim.device import load_devices
+from vmexit_sim.engine import run
+from vmexit_sim.engine.compiled_engine import SCAN_UP_TO, CompiledSimulation
+from vmexit_sim.engine.window import Window
+from vmexit_sim.guest.generators import BarSizing, Enumeration, InterruptService, Spread
+from vmexit_sim.guest.table import NEVER, AccessTable, Flag, Kind, Space, make_table
+from vmexit_sim.guest.workload import Recorded, Workload
+from vmexit_sim.hypervisor.platform import Platform, load_platform
+from vmexit_sim.lowering import Lowered, lower
+from vmexit_sim.measure.records import RunResult
+from vmexit_sim.mechanisms import Mechanism
+from vmexit_sim.mechanisms.base import make_mechanism
+from vmexit_sim.policy import Policy, Rule, load_policy
+from vmexit_sim.scenario import cached_trace
+from vmexit_sim.streams import Streams
+
+RANDOM_COSTS = {
+    "world_switch_out": {"kind": "exponential", "mean": "1 us"},
+    "to_user": {"kind": "lognormal", "mean": "2 us", "cv": 0.5},
+    "item": {"kind": "uniform", "low": "100 ns", "high": "300 ns"},
+}
+TIMED = {"name": "batched_hypercall", "max_batch": 4, "max_wait": "3 us", "needs": "idioms"}
+POLICIES = [*catalog.names("policies"), "timed"]
+GENERATORS = {
+    "spread": (
+        Spread,
+        {"operations": 40, "accesses_per_operation": 3, "vcpus": 3, "read_share": 0.5,
+         "needed_share": 0.4, "space": "pci_config", "absent_share": 0.3,
+         "between": {"kind": "exponential", "mean": "4 us"}, "within": "200 ns",
+         "emulate": {"kind": "gamma", "mean": "1 us", "cv": 0.5}},
+    ),
+    "open spread": (
+        Spread,
+        {"operations": 60, "vcpus": 2, "read_share": 0, "space": "mmio", "between": "0 ns",
+         "arrivals": {"kind": "exponential", "mean": "3 us"}},
+    ),
+    "bar_sizing": (
+        BarSizing,
+        {"sequence": "old", "bars32": 2, "bars64": 1, "rom": True, "decode_on": True, "vcpus": 2},
+    ),
+    "pci_enumeration": (
+        Enumeration,
+        {"buses_empty": 3, "think": "200 ns",
+         "functions": [{"caps": 3, "msix": True, "bars32": 2, "driver_extra": 5}]},
+    ),
+    "interrupt_service": (
+        InterruptService,
+        {"services": 40, "accesses": 4, "read_share": 0.3, "vcpus": 2, "within": "300 ns",
+         "interarrival": {"kind": "exponential", "mean": "20 us"}},
+    ),
+}  # fmt: skip
+
+
+def policy(name: str) -> Policy:
+    if name != "timed":
+        return load_policy(name)
+    return Policy(title="timed", rules=[Rule(side="host", mechanism=make_mechanism(TIMED))])
+
+
+def assert_equal(one: RunResult, other: RunResult) -> None:
+    rows, others = one.to_columns(), other.to_columns()
+    assert list(rows) == list(others)
+    for name, column in rows.items():
+        assert np.array_equal(column, others[name]), name
+    assert one.finish == other.finish
+    assert one.exits == other.exits
+    assert one.resources == other.resources
+    assert np.array_equal(one.summary.counts, other.summary.counts)
+    assert np.array_equal(one.summary.stats, other.summary.stats)
+    assert np.array_equal(one.summary.totals, other.summary.totals)
+
+
+def both(lowered: Lowered, workload: Workload, block_rows: int | None = None) -> RunResult:
+    """Run on both engines, insist that they agree, and return what they say."""
+    results = [
+        run(lowered, workload, Streams(7), engine=engine, keep_rows=True, block_rows=block_rows)
+        for engine in ("simpy", "compiled")
+    ]
+    assert_equal(*results)
+    return results[0]
+
+
+@pytest.fixture(scope="module")
+def random_platform() -> Platform:
+    return load_platform("kvm-2013", changes=RANDOM_COSTS)
+
+
+@pytest.mark.parametrize("generator", GENERATORS)
+@pytest.mark.parametrize("name", POLICIES)
+def test_engines_agree_on_every_generator_under_every_policy(
+    name: str, generator: str, random_platform: Platform
+) -> None:
+    model, parameters = GENERATORS[generator]
+    kind = generator.split()[-1]
+    workload = checked(model, {"kind": kind, **parameters})
+    for platform in (random_platform, load_platform("ideal")):
+        lowered = lower(policy(name), platform, load_devices(), workload)
+        assert both(lowered, workload).summary.accesses > 0
+
+
+@pytest.mark.parametrize("trace", catalog.names("traces"))
+def test_engines_agree_on_the_beginning_of_every_recording(
+    trace: str, random_platform: Platform
+) -> None:
+    devices = load_devices()
+    table = cached_trace(catalog.find("traces", trace), devices).table
+    cut = table.only(np.arange(len(table)) % 40_000 < 1_200)
+    for name in POLICIES:
+        lowered = lower(policy(name), random_platform, devices, Recorded(cut))
+        both(lowered, Recorded(cut))
+
+
+@st.composite
+def tied_guests(draw: st.DrawFn) -> AccessTable:
+    """Guests on a coarse grid of times, so that much happens at the same instant."""
+    vcpus = draw(st.integers(1, 6))
+    rows = draw(st.lists(st.integers(1, 25), min_size=vcpus, max_size=vcpus))
+    n = sum(rows)
+
+    def column(values: st.SearchStrategy[int]) -> np.ndarray:
+        return np.array(draw(st.lists(values, min_size=n, max_size=n)))
+
+    space = column(st.sampled_from([0, 0, 1, 2, 3]))
+    write = column(st.integers(0, 1)).astype(bool) | (space == Space.DOORBELL)
+    operation = np.cumsum(column(st.integers(0, 1)))
+    arrival = np.where(
+        column(st.integers(0, 3)) == 0, np.arange(n) * draw(st.integers(0, 3)) * 500_000, NEVER
+    )
+    vcpu = np.repeat(np.arange(vcpus), rows)
+    needed = np.arange(n) + column(st.integers(1, 4))
+    return make_table(
+        n,
+        vcpu=vcpu,
+        space=space,
+        write=write,
+        operation=operation + 100 * vcpu,
+        kind=column(st.sampled_from(list(Kind))),
+        compute=column(st.integers(0, 3)) * 500_000,
+        emulate=column(st.integers(0, 2)) * 500_000,
+        arrival=arrival,
+        needed_by=np.where(write, NEVER, needed),
+        flags=column(
+            st.sampled_from([0, 0, Flag.ABSENT, Flag.SIDE_EFFECT, Flag.DECODE_TOGGLE, Flag.WAITED])
+        ),
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    table=tied_guests(),
+    name=st.sampled_from(POLICIES),
+    max_batch=st.integers(1, 5),
+    max_wait=st.sampled_from([None, "0 ns", "500 ns", "1 us", "2500 ns"]),
+    discipline=st.sampled_from(["fifo", "priority"]),
+)
+def test_engines_agree_where_everything_ties(
+    table: AccessTable, name: str, max_batch: int, max_wait: str | None, discipline: str
+) -> None:
+    platform = load_platform("ideal", changes={"to_user": "500 ns", "injection": "500 ns"})
+    lock = platform.vmm_lock.model_copy(update={"discipline": discipline})
+    platform = platform.model_copy(update={"vmm_lock": lock})
+    chosen = policy(name)
+    if name == "timed":
+        mechanism = make_mechanism({**TIMED, "max_batch": max_batch, **(
+            {} if max_wait is None else {"max_wait": max_wait})})  # fmt: skip
+        chosen = Policy(title="timed", rules=[Rule(side="host", mechanism=mechanism)])
+    workload = Recorded(table)
+    both(lower(chosen, platform, load_devices(), workload), workload)
+
+
+@pytest.mark.parametrize("vcpus", [SCAN_UP_TO - 1, SCAN_UP_TO, SCAN_UP_TO + 1, 64])
+def test_engines_agree_whether_the_next_actor_is_scanned_for_or_on_a_heap(vcpus: int) -> None:
+    workload = checked(
+        Spread,
+        {"kind": "spread", "operations": 20, "vcpus": vcpus, "read_share": 0.5, "space": "mmio",
+         "between": "2 us", "needed_share": 0.2},
+    )  # fmt: skip
+    for name in ("linux-default", "timed", "xen-front-end"):
+        both(lower(policy(name), load_platform("ideal"), load_devices(), workload), workload)
+
+
+def test_the_block_size_changes_no_number() -> None:
+    workload = checked(
+        Spread, {"kind": "spread", "operations": 700, "accesses_per_operation": 3, "vcpus": 2,
+                 "read_share": 0.5, "space": "mmio", "between": "1 us"},
+    )  # fmt: skip
+    lowered = lower(policy("timed"), load_platform("kvm-2013"), load_devices(), workload)
+    small = both(lowered, workload, 64)
+    large = both(lowered, workload, 4096)
+    assert np.array_equal(small.summary.counts, large.summary.counts)
+    assert small.finish == large.finish
+
+
+def test_a_mailbox_that_outgrows_its_room_loses_nothing() -> None:
+    """Sixty vCPUs ask one back end at once, through a mailbox with room for sixteen at first."""
+    workload = checked(
+        Spread, {"kind": "spread", "operations": 5, "vcpus": 60, "read_share": 1,
+                 "space": "pci_config", "between": "1 us"},
+    )  # fmt: skip
+    from vmexit_sim.mechanisms.paravirtual_front_end import ParavirtualFrontEnd
+
+    class Lockless(ParavirtualFrontEnd):
+        def access(self, host, access):  # type: ignore[no-untyped-def]
+            from vmexit_sim.steps import Put, Take
+
+            for step in super().access(host, access):
+                is_lock = isinstance(step, (Put, Take)) and step.queue == host.config_lock
+                is_answer = isinstance(step, Take) and step.queue.name.startswith("answers")
+                if not is_lock and not is_answer:
+                    yield step
+
+    slow = load_platform("ideal", changes={"back_end_wake_up": "100 us"})
+    lockless: Mechanism = Lockless()
+    lowered = lower(Policy(title="flood", rules=[Rule(side="host", mechanism=lockless)]), slow,
+                    load_devices(), workload)  # fmt: skip
+    result = both(lowered, workload)
+    requests = next(r for r in result.resources if r.name == "requests to the back end")
+    assert requests.takes == 300
+
+
+def test_no_reference_is_counted_in_the_loop() -> None:
+    """Numba counts references atomically; one such pair an access would cost more than the rest."""
+    from vmexit_sim.engine import kernel
+
+    workload = Recorded(make_table(4, space=Space.MMIO))
+    lowered = lower(policy("linux-default"), load_platform("ideal"), load_devices(), workload)
+    CompiledSimulation(lowered, Window(lowered, workload, Streams(1))).run()
+    compiled = kernel.advance.inspect_llvm()
+    assert compiled, "the kernel has been compiled in this process"
+    for code in compiled.values():
+        loop = code[code.index("define") :]
+        calls = [line for line in loop.splitlines() if "call" in line and "NRT_incref" in line]
+        assert not calls

@@ -1,0 +1,25 @@
+"""How the compiled engine is compiled: cached on disk, without Python's lock, and never in the way.
+
+Numba keeps compiled code beside the source, or in the user's cache directory; where neither can be
+written it is compiled anew in each process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from numba import njit
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """Compile a function at its first call; keep the code on disk if that is possible."""
+    try:
+        return njit(nogil=True, boundscheck=False, cache=True)(function)
+    except RuntimeError:  # Numba found no directory that it may write
+        return uncached(function)
+
+
+def uncached(function: Callable[..., Any]) -> Any:
+    """Compile a function at its first call, for this process only."""
+    return njit(nogil=True, boundscheck=False)(function)
