@@ -59,6 +59,8 @@ REMAINING = Register("guest time remaining")
 SINCE = Register("guest time since")
 CAUSE = Register("interrupt cause")
 
+_NO_OPERATIONS = np.zeros(0, np.int64)
+
 Columns = dict[str, npt.NDArray[np.int64]]
 
 _LOCATIONS = ("user", "kernel", "hardware")
@@ -213,23 +215,29 @@ def _numbered(rows: npt.NDArray[np.int64], first: int) -> npt.NDArray[np.int64]:
     return np.where(rows == NEVER, FAR, rows + first)
 
 
-def _with_next(blocks: Iterator[AccessTable]) -> Iterator[tuple[AccessTable, int]]:
-    """Each block with the operation that the next one begins in (-1: none)."""
+def _with_next(
+    blocks: Iterator[AccessTable],
+) -> Iterator[tuple[AccessTable, npt.NDArray[np.int64]]]:
+    """Each block with the operations of the next one."""
     previous: AccessTable | None = None
     for block in blocks:
         if previous is not None:
-            yield previous, int(block.operation[0]) if len(block) else -1
+            yield previous, block.operation
         previous = block
     if previous is not None:
-        yield previous, -1
+        yield previous, _NO_OPERATIONS
 
 
 def _codes(
-    policy: Policy, catalog: DeviceCatalog, table: AccessTable, before: int = -1, after: int = -1
+    policy: Policy,
+    catalog: DeviceCatalog,
+    table: AccessTable,
+    before: int = -1,
+    after: npt.NDArray[np.int64] = _NO_OPERATIONS,
 ) -> npt.NDArray[np.int64]:
     """Everything that makes a class, packed into one number for each row.
 
-    `before` is the highest operation of the blocks before, `after` the one that goes on behind.
+    `before` is the highest operation of the blocks before, `after` are those of the next block.
     """
     rule = policy.assign(table)
     open_rows = rule < 0
@@ -275,7 +283,7 @@ def _unpacked(code: int) -> tuple[int, AccessClass]:
 
 
 def _ends(
-    table: AccessTable, before: int, after: int
+    table: AccessTable, before: int, after: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Which rows are their operation's first and last, unrelated rows in between aside."""
     first = np.zeros(len(table), np.bool_)
@@ -285,7 +293,7 @@ def _ends(
     begun, place = np.unique(operation, return_index=True)
     first[rows[place[begun > before]]] = True
     ended, place = np.unique(operation[::-1], return_index=True)
-    last[rows[::-1][place[ended != after]]] = True
+    last[rows[::-1][place[~np.isin(ended, after)]]] = True
     return first, last
 
 

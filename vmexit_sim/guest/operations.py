@@ -99,8 +99,19 @@ def with_operations(table: AccessTable, values: Values, catalog: DeviceCatalog) 
                 flushed = rows[begin:end][flushes[begin:end]]
                 marks.needed[marks.of_kind(flushed, Kind.INTERRUPT_SERVICE)] = NEVER
     return replace(
-        table, operation=marks.operation, kind=marks.kind, needed_idiom=marks.needed
-    )  # fmt: skip
+        table, operation=_in_order(marks.operation), kind=marks.kind, needed_idiom=marks.needed
+    )
+
+
+def _in_order(operation: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The same operations, numbered in the order in which they begin."""
+    known, first, which = np.unique(operation, return_index=True, return_inverse=True)
+    number = np.full(len(known), -1, np.int64)
+    number[np.argsort(first[known >= 0]) + np.count_nonzero(known < 0)] = np.arange(
+        np.count_nonzero(known >= 0)
+    )
+    ordered: npt.NDArray[np.int64] = number[which]
+    return ordered
 
 
 class _Marks:

@@ -96,8 +96,8 @@ class AccessTable:
         vcpu: issuing vCPU, 0 ….
         agent: whose code (`Agent`).
         phase: when (`Phase`).
-        operation: accesses of one operation share a number; -1: belongs to none. An operation's
-            rows are consecutive rows of one vCPU but for unrelated accesses in between.
+        operation: accesses of one operation share a number; -1: belongs to none. Operations of a
+            vCPU are numbered in the order in which they begin.
         kind: what sort of operation (`Kind`).
         compute: guest time before the access, in ps. With `Flag.WAITED` it was waiting.
         arrival: earliest moment at which the access's turn (its compute, then itself) may begin,

@@ -1,0 +1,67 @@
+"""Published numbers that the models must give back digit for digit."""
+
+from __future__ import annotations
+
+import pytest
+
+from vmexit_sim.configuration import checked
+from vmexit_sim.errors import InputError
+from vmexit_sim.guest.generators import BarSizing
+from vmexit_sim.present.experiment import config_reads, recorded_config, run
+from vmexit_sim.study.scan_fit import fit_scan
+from vmexit_sim.units import MILLISECOND, NANOSECOND
+
+
+@pytest.mark.parametrize(
+    ("policy", "exits", "nanoseconds"),
+    [("linux-default", 2, 128_090), ("mmio-first", 1, 85_170), ("read-only-pages", 0, 100)],
+)
+def test_the_thread_s_loop(policy: str, exits: int, nanoseconds: int) -> None:
+    result = config_reads(policy, "vmware-2022", 1_000)
+    assert result.summary.exits == exits * 1_000
+    assert result.completion == nanoseconds * NANOSECOND * 1_000
+
+
+@pytest.mark.parametrize(("way", "picoseconds"), [("port", 433_153), ("mmio", 268_792)])
+def test_the_thread_s_bare_metal(way: str, picoseconds: int) -> None:
+    result = config_reads({"name": "native", "config": way}, "bare-metal-2022", 1_000)
+    assert result.completion == picoseconds * 1_000
+
+
+@pytest.mark.parametrize(
+    ("policy", "difference"),
+    [("linux-default", 16_320), ("mmio-first", 8_160), ("absent-page", 0)],
+)
+def test_255_empty_buses(policy: str, difference: int) -> None:
+    exits = []
+    for trace in ("pci-scan-q35", "pci-scan-q35-lastbus0"):
+        guest = recorded_config(trace)
+        exits.append(run(policy, "kvm-2017", guest.workloads[guest.main_scale]).summary.exits)
+    assert exits[0] - exits[1] == difference
+
+
+@pytest.mark.parametrize(
+    ("policy", "exits"),
+    [("linux-default", 8), ("mmio-first", 4), ("read-only-pages", 2), ("batched-idioms", 2),
+     ("size-bar-hypercall", 1)],
+)  # fmt: skip
+def test_exits_to_size_one_bar(policy: str, exits: int) -> None:
+    one = checked(BarSizing, {"kind": "bar_sizing", "sequence": "bare", "bars32": 1})
+    assert run(policy, "kvm-2017", one).summary.exits == exits
+
+
+def test_the_fitted_exit_cost_gives_both_published_times_back() -> None:
+    fit = fit_scan(recorded_config("pci-scan-q35", during=["kernel"]).table)
+    assert (fit.reads, fit.writes) == (8_906, 231)
+    assert fit.before == pytest.approx(55 * MILLISECOND, rel=1e-6)
+    assert fit.after == pytest.approx(18 * MILLISECOND, rel=1e-6)
+    assert 1.7e6 < fit.port_exit < 2.3e6  # ps: what KVM sources give
+    assert fit.constant > 0
+    assert fit.at_loop_cost > 20 * 55 * MILLISECOND
+    assert fit.time(0, fit.port_exit) + fit.constant == pytest.approx(fit.before, rel=1e-6)
+
+
+def test_a_scan_without_accesses_to_save_cannot_be_fitted() -> None:
+    table = recorded_config("pci-scan-q35", during=["kernel"]).table
+    with pytest.raises(InputError, match="nothing"):
+        fit_scan(table.only(table.write & (table.address < 0)))

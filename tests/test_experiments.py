@@ -1,0 +1,60 @@
+"""Every experiment script runs, prints its key numbers, and saves its figure."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "experiments"
+
+KEY_NUMBERS = {
+    "thread_table": ["12.809", "8.517", "0.010", "64.045", "0.433153", "0.268792", "429 reads"],
+    "boot_scan": ["16,320", "19,852", "3,532", "8,160"],
+    "bar_sizing": ["302.4", "201.6", "50.4", "25.2"],
+    "bar_share": ["2.1%", "81.8%"],
+    "read_only_amdahl": ["2.11 µs", "55.00 -> 18.00", "8,906 reads and 231 writes"],
+    "spread_or_batched": ["1.0000", "2.0000", "0.6308", "0.7914", "no crossover"],
+}
+
+
+def run_script(name: str, out: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> None:
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--quick", "--out", str(out), *more])
+    runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
+
+
+def test_every_experiment_is_tested() -> None:
+    assert {path.stem for path in FOLDER.glob("*.py")} == set(KEY_NUMBERS)
+
+
+@pytest.mark.parametrize("name", KEY_NUMBERS)
+def test_experiment_prints_its_key_numbers_and_saves_its_figure(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_script(name, tmp_path / "made", monkeypatch)
+    printed = capsys.readouterr().out
+    assert [number for number in KEY_NUMBERS[name] if number not in printed] == []
+    figure = tmp_path / "made" / f"{name}.svg"
+    assert figure.read_text(encoding="utf-8").startswith("<?xml")
+
+
+@pytest.mark.parametrize("name", KEY_NUMBERS)
+def test_experiment_is_short_and_asks_one_question(name: str) -> None:
+    text = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 60
+    question = text.splitlines()[0]
+    assert question.startswith('"""')
+    assert question.endswith("?")
+    assert "Look at:" in text
+
+
+def test_unwritable_place_is_an_error_without_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "taken").write_text("a file, not a folder")
+    with pytest.raises(SystemExit) as ended:
+        run_script("bar_sizing", tmp_path / "taken", monkeypatch)
+    assert ended.value.code == 2
+    assert "cannot be written" in capsys.readouterr().err
