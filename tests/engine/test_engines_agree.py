@@ -241,8 +241,8 @@ def test_no_reference_is_counted_in_the_loop() -> None:
 
     line, plane = types.Array(types.int64, 1, "C"), types.Array(types.int64, 2, "C")
     n = types.int64
-    signature = (line, line, line, n, plane, plane, plane, line, line, line, line, n, plane, line,
-                 plane, line, plane, plane, line, line, line, line)  # fmt: skip
+    signature = (line, line, line, n, n, plane, plane, plane, line, n, plane, line, plane, line,
+                 plane, plane, line, line, line, line)  # fmt: skip
     fresh = uncached(kernel.advance.py_func)
     fresh.compile(signature)
     (code,) = fresh.inspect_llvm().values()

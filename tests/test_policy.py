@@ -1,0 +1,213 @@
+"""Policies: the first rule that matches decides, and each side reaches what it can reach."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vmexit_sim import catalog
+from vmexit_sim.configuration import checked
+from vmexit_sim.device import load_devices
+from vmexit_sim.errors import InputError
+from vmexit_sim.guest.table import AccessTable, Agent, Flag, Kind, Phase, Space, make_table
+from vmexit_sim.guest.workload import Recorded
+from vmexit_sim.hypervisor.platform import load_platform
+from vmexit_sim.lowering import lower
+from vmexit_sim.policy import Match, Policy, load_policy
+
+POLICIES = sorted(catalog.names("policies"))
+PLATFORMS = sorted(catalog.names("platforms"))
+
+
+def policy(*rules: dict[str, Any]) -> Policy:
+    return checked(Policy, {"title": "a policy", "rules": list(rules)})
+
+
+def rule(mechanism: Any = "hypercall", side: str = "host", **match: Any) -> dict[str, Any]:
+    return {"side": side, "match": match, "mechanism": mechanism}
+
+
+def config(n: int, **columns: Any) -> AccessTable:
+    return make_table(n, **{"space": Space.PCI_CONFIG, **columns})
+
+
+def every_kind() -> AccessTable:
+    """Every combination of space, agent, direction and flag, on two devices."""
+    combinations = [
+        (space, agent, write, flag, device)
+        for space in Space for agent in Agent for write in (0, 1)
+        for flag in (0, *Flag.__members__.values()) for device in (0, 1)
+    ]  # fmt: skip
+    space, agent, write, flags, device = (list(c) for c in zip(*combinations, strict=True))
+    return make_table(
+        len(space), space=space, agent=agent, write=write, flags=flags, device=device,
+        devices=("nvme", "pit"), kind=np.arange(len(space)) % len(Kind),
+        phase=np.arange(len(space)) % len(Phase), operation=np.arange(len(space)) // 3,
+        address=np.arange(len(space)) * 4 % 4096,
+    )  # fmt: skip
+
+
+def test_the_first_rule_that_matches_decides() -> None:
+    made = policy(rule(write=True), rule(space=["pci_config"]), rule(write=False))
+    table = make_table(4, space=[0, 0, 2, 2], write=[1, 0, 1, 0])
+    assert made.assign(table).tolist() == [0, 1, 0, 2]
+
+
+def test_what_no_rule_matches_goes_as_recorded() -> None:
+    made = policy(rule(space=["mmio"]))
+    table = make_table(3, space=[0, 2, 1])
+    assert made.assign(table).tolist() == [-1, 0, -1]
+    assert made.reach(table) == pytest.approx(1 / 3)
+
+
+@settings(max_examples=50)
+@given(st.permutations(range(4)), st.lists(st.sampled_from([0, 1, 2, 3]), min_size=1, max_size=9))
+def test_assignment_is_the_first_match_whatever_the_rules_order(
+    order: list[int], spaces: list[int]
+) -> None:
+    rules = [rule(space=["pci_config"]), rule(space=["port_io", "mmio"]), rule(write=True), rule()]
+    made = policy(*(rules[i] for i in order))
+    table = make_table(len(spaces), space=spaces, write=np.arange(len(spaces)) % 2)
+    masks = [r.rows(table) for r in made.rules]
+    expected = [next(i for i, mask in enumerate(masks) if mask[row]) for row in range(len(table))]
+    assert made.assign(table).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("match", "columns", "expected"),
+    [
+        ({"space": ["port_io", "doorbell"]}, {"space": [0, 1, 2, 3]}, [1, 3]),
+        ({"write": True}, {"write": [0, 1, 0, 1]}, [1, 3]),
+        ({"write": False}, {"write": [0, 1, 0, 1]}, [0, 2]),
+        ({"absent": True}, {"flags": [0, 1, 2, 3]}, [1, 3]),
+        ({"absent": False}, {"flags": [0, 1, 2, 3]}, [0, 2]),
+        ({"side_effect": True}, {"flags": [0, 1, 2, 3]}, [2, 3]),
+        ({"ecam": True}, {"flags": [0, 8, 9, 1]}, [1, 2]),
+        ({"ecam": False}, {"flags": [0, 8, 9, 1]}, [0, 3]),
+        ({"register_below": 256}, {"address": [0, 255, 256, (5 << 15) + 4]}, [0, 1, 3]),
+        ({"register_from": 256}, {"address": [0, 255, 256, (5 << 15) + 4095]}, [2, 3]),
+        ({"register_from": 4, "register_below": 8}, {"address": [3, 4, 7, 8]}, [1, 2]),
+        ({"kind": ["burst", "none"]}, {"kind": [0, 1, 5, 2]}, [0, 2]),
+        ({"phase": ["firmware", "job"]}, {"phase": [0, 1, 5, 2]}, [0, 2]),
+        ({"device": ["a-*"]}, {"device": [0, 1, 2, 2]}, [0, 1]),
+        ({"device": ["a-x", "b"]}, {"device": [0, 1, 2, 2]}, [0, 2, 3]),
+        ({"device": []}, {"device": [0, 1, 2, 2]}, []),
+        ({}, {}, [0, 1, 2, 3]),
+    ],
+)  # fmt: skip
+def test_a_match_means(match: dict[str, Any], columns: dict[str, Any], expected: list[int]) -> None:
+    made = checked(Match, match)
+    table = config(4, **{"devices": ("a-x", "a-y", "b"), **columns})
+    assert np.flatnonzero(made.rows(table)).tolist() == expected
+
+
+def test_every_condition_of_a_match_must_hold() -> None:
+    made = checked(Match, {"write": True, "absent": True})
+    assert np.flatnonzero(made.rows(config(4, write=[0, 0, 1, 1], flags=[0, 1, 0, 1]))) == [3]
+
+
+def test_a_guest_rule_reaches_only_what_kernel_code_does() -> None:
+    table = config(5, agent=[Agent.FIRMWARE, Agent.EARLY_KERNEL, Agent.KERNEL, Agent.DRIVER, 2],
+                   flags=[0, 0, 0, 0, Flag.INDEX_ONLY])  # fmt: skip
+    assert policy(rule(side="guest")).assign(table).tolist() == [-1, -1, 0, 0, -1]
+    assert policy(rule(side="host")).assign(table).tolist() == [0] * 5
+
+
+def test_nothing_reaches_an_empty_table() -> None:
+    assert policy(rule()).reach(make_table(0, space=[])) == 0.0
+
+
+def test_taking_a_guest_without_ecam_there_is_counterfactual() -> None:
+    by_ecam, by_port = policy(rule("trap_mmio")), policy(rule("trap_pio"))
+    assert by_ecam.is_counterfactual(config(1, has_ecam=False))
+    assert not by_ecam.is_counterfactual(config(1, has_ecam=True))
+    assert not by_port.is_counterfactual(config(1, has_ecam=False))
+    memory = make_table(1, space=Space.MMIO, has_ecam=False)
+    assert not by_ecam.is_counterfactual(memory)
+    assert not policy().is_counterfactual(config(1, has_ecam=False))
+
+
+@pytest.mark.parametrize(
+    ("stated", "says"),
+    [
+        (rule("hypercal"), "rules.0.mechanism: 'hypercal' is no mechanism; did you mean 'hyperc"),
+        (rule({"name": "nativ"}), "did you mean 'native'"),
+        (rule({"max_batch": 3}), "is no mechanism"),
+        (rule(7), "is no mechanism"),
+        (rule({"name": "batched_hypercall", "max_bach": 3}), "did you mean 'max_batch'"),
+        (rule({"name": "native", "config": "magic"}), "config"),
+        (rule(side="device"), "rules.0.side: 'device'"),
+        (rule(space=["pci"]), "rules.0.match.space.0: 'pci'"),
+        (rule(phase=["kernl"]), "rules.0.match.phase.0: 'kernl'"),
+        (rule(register_below=0), "register_below: 0"),
+        (rule(register_from=4096), "register_from: 4096"),
+        (rule(spce=["mmio"]), "rules.0.match.spce: is no key here"),
+        ({"side": "host"}, "rules.0.mechanism: is missing"),
+    ],
+)
+def test_a_rule_that_does_not_fit_is_refused(stated: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        policy(stated)
+
+
+def test_two_different_timers_are_refused() -> None:
+    one, two = ({"name": "batched_hypercall", "max_wait": wait} for wait in ("1 us", "2 us"))
+    assert policy(rule(one), rule(one))
+    with pytest.raises(InputError, match="same parameters"):
+        policy(rule(one), rule(two))
+
+
+def test_a_policy_file_is_named_in_its_errors(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('title = "t"\n[[rules]]\nside = "host"\nmechanism = "hypercal"\n')
+    with pytest.raises(InputError, match=r"mine\.toml: rules\.0\.mechanism"):
+        load_policy(str(path))
+    path.write_text('title = "t"\n[[rules]]\nside = "host"\nmechanism = "hypercall"\n')
+    assert load_policy("mine.toml", beside=path).name == "mine"
+
+
+def test_an_unknown_policy_suggests_the_nearest() -> None:
+    with pytest.raises(InputError, match="is no policy; did you mean 'mmio-first'"):
+        load_policy("mmio-frist")
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_every_shipped_policy_says_what_it_is_and_where_from(name: str) -> None:
+    made = load_policy(name)
+    assert made.name == name
+    assert made.title
+    assert made.about
+    assert made.rules
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_every_shipped_policy_is_lowered_on_every_shipped_platform(platform: str) -> None:
+    workload = Recorded(every_kind())
+    host, devices = load_platform(platform), load_devices()
+    for name in POLICIES:
+        lowered = lower(load_policy(name), host, devices, workload)
+        assert len(lowered.program.entries) == len(lowered.codes) > 0
+
+
+def test_the_shipped_policies_say_what_their_names_promise() -> None:
+    table = config(4, address=[0, 0x100, 0x10, 0x10], flags=[0, Flag.ECAM, Flag.ABSENT, 0],
+                   kind=[0, 0, 0, Kind.BAR_SIZING], agent=Agent.KERNEL)  # fmt: skip
+
+    def ways(name: str) -> list[str]:
+        made = load_policy(name)
+        return [type(made.rules[i].mechanism).__name__ for i in made.assign(table)]
+
+    assert ways("linux-default") == ["TrapPio", "TrapMmio", "TrapPio", "TrapPio"]
+    assert ways("mmio-first") == ["TrapMmio"] * 4
+    assert ways("read-only-pages") == ["ReadOnlyPage"] * 4
+    assert ways("hypercall") == ["Hypercall"] * 4
+    assert ways("size-bar-hypercall")[3] == "OperationHypercall"
+    assert ways("bare-metal") == ["Native"] * 4
+    assert load_policy("bare-metal").bound
+    assert load_policy("batched-oracle").bound
+    assert not load_policy("mmio-first").bound
