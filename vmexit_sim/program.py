@@ -45,27 +45,30 @@ from vmexit_sim.steps import (
 class Op(IntEnum):
     """What a row of a program does.
 
-    A row is ``(op, ahead, x mode, x, y mode, y, a, b, c, d)``: `ahead` is constant time that passes
-    first, x and y are operands, a to d plain numbers that mean:
+    A row is ``(op, ahead, spend, x mode, x, y mode, y, a, b, c, d)``. First `ahead` passes, a
+    constant time. Then, if `spend` is not 0, x passes, and is booked as stage `spend` - 1. Then
+    comes the op; what its operands x and y and the plain numbers a to d mean:
     """
 
-    SPEND = 0  # x: time; a: stage
-    TAKE = 1  # y: priority; a: queue, b: stride, c: stage, d: into | -1
-    TIMED_TAKE = 2  # the same; x: time-out
-    PUT = 3  # x: item; a: queue, b: stride, c: refused | -1
-    EXIT = 4  # a: reason
-    ENTRY = 5
-    START = 6
-    RESUME = 7
-    NEXT = 8
-    DONE = 9  # a: register
-    POSTED = 10  # a: register
-    LET = 11  # x, y: operands; a: operator, b: target mode, c: target
-    BRANCH = 12  # x, y: operands; a: relation, d: where to go if it does not hold
-    JUMP = 13  # d: where to
-    BOOK = 14  # x: time; a: stage, b: register
-    SYNC = 15  # wait until the world is as late as the actor: a cell or a length is next
-    HALT = 16
+    PASS = 0  # nothing more
+    MARK = 1  # a: which moments (a sum of `MARKS`), in their order; b: exit reason
+    TAKE = 2  # y: priority; a: queue, b: stride, c: stage, d: into | -1
+    PUT = 3  # y: item; a: queue, b: stride, c: refused | -1
+    DONE = 4  # a: register
+    POSTED = 5  # a: register
+    LET = 6  # x, y: operands; a: operator, b: target mode, c: target
+    BRANCH = 7  # x, y: operands; a: relation, d: where to go if it does not hold
+    JUMP = 8  # d: where to
+    BOOK = 9  # y: time; a: stage, b: register
+    SYNC = 10  # wait until the world is as late as the actor: a cell or a length is next
+    TIMED_TAKE = 11  # as TAKE; x: time-out
+    HALT = 12
+
+
+MARKS = {Moment.START: 1, Moment.EXIT: 2, Moment.ENTRY: 4, Moment.RESUME: 8}
+NEXT_MARK = 16
+"""What a `MARK` can stand for: moments of the current access in this order, and at last going on
+with the vCPU's next one."""
 
 
 class Mode(IntEnum):
@@ -85,10 +88,8 @@ class Mode(IntEnum):
 
 OPERATORS = ("+", "-", "*", "min", "max")
 RELATIONS = ("==", "!=", "<", "<=", ">", ">=")
-WIDTH = 10
+WIDTH = 11
 """Fields of a row; unused ones are 0."""
-
-_ON_ANY_ACCESS = (Moment.DONE, Moment.POSTED)
 
 Row = tuple[int, ...]
 K = TypeVar("K")
@@ -157,13 +158,17 @@ class Assembler:
 
     A constant time that every pass through a routine spends on the routine's own access needs no
     row: the clock advances with the next row, and the stage is booked for the class as a whole.
-    That holds at the routine's top level, as long as nothing has made another access current.
+    That holds at the routine's top level, as long as nothing has made another access current. A
+    variable time rides on the next row too, if that has room for it, and moments that fall
+    together share a row.
     """
 
     vcpus: int
     rows: list[Row] = field(default_factory=list)
     fixed: dict[int, dict[int, int]] = field(default_factory=dict)
     _ahead: int = 0
+    _pending: tuple[int, Operand] | None = None
+    _label: int = 0
     _own_access: bool = True
     _stages: dict[Stage, int] = field(default_factory=dict)
     _queues: dict[Queue, int] = field(default_factory=dict)
@@ -183,12 +188,12 @@ class Assembler:
             steps: what it does.
             of_class: whether it is passed once for each access of a class.
         """
-        entry = len(self.rows)
+        entry = self._label = len(self.rows)
         self._occurrences = {}
         self._own_access = True
         self.fixed[entry] = {}
         self._lay(steps, None, self.fixed[entry] if of_class else None)
-        assert self._ahead == 0, "a routine ends with a step that goes elsewhere"
+        assert (self._ahead, self._pending) == (0, None), "a routine ends by going elsewhere"
         return entry
 
     def program(self, entries: list[int], end: int, actors: list[Actor]) -> Program:
@@ -227,15 +232,20 @@ class Assembler:
                         fixed[number] = fixed.get(number, 0) + operand
                         self._ahead += operand
                         continue
-                    self._emit(Op.SPEND, number, x=operand)
+                    self._flush()
+                    self._pending = number, operand
+                    if isinstance(operand, (Clock, Cell, Length)):  # what they say changes
+                        self._flush()
                 case Take(queue, stage, into, timeout, priority):
                     target = -1 if into is None else self._assigned(into)
-                    op = Op.TAKE if timeout is None else Op.TIMED_TAKE
-                    self._emit(op, *self._queue(queue), self._stage(stage), target,
-                               x=0 if timeout is None else timeout, y=priority)  # fmt: skip
+                    place = (*self._queue(queue), self._stage(stage), target)
+                    if timeout is None:
+                        self._emit(Op.TAKE, *place, y=priority)
+                    else:
+                        self._emit(Op.TIMED_TAKE, *place, x=timeout, y=priority)
                 case Put(queue, item, refused):
                     flag = -1 if refused is None else self._assigned(refused)
-                    self._emit(Op.PUT, *self._queue(queue), flag, x=item)
+                    self._emit(Op.PUT, *self._queue(queue), flag, y=item)
                 case Let(target_, x, operator, y):
                     if isinstance(target_, Register):
                         self._assigned(target_)
@@ -246,15 +256,21 @@ class Assembler:
                 case When(x, relation, y, then, otherwise):
                     branch = self._emit(Op.BRANCH, RELATIONS.index(relation), x=x, y=y)
                     self._lay(then, leaves)
+                    self._flush()
                     if otherwise:
                         jump = self._emit(Op.JUMP)
                         self._aim(branch)
                         self._lay(otherwise, leaves)
+                        self._flush()
                         self._aim(jump)
                     else:
                         self._aim(branch)
                 case Loop(body):
-                    begin, own_leaves = len(self.rows), list[int]()
+                    self._flush()
+                    if self._ahead:  # it passes once, not in every round
+                        self._emit(Op.PASS)
+                    begin = self._label = len(self.rows)
+                    own_leaves: list[int] = []
                     self._lay(body, own_leaves)
                     self._aim(self._emit(Op.JUMP), begin)
                     for row in own_leaves:
@@ -263,31 +279,59 @@ class Assembler:
                     if leaves is None:
                         raise SimulationError("a `leave` stands outside every loop")
                     leaves.append(self._emit(Op.JUMP))
-                case Stamp(Moment.EXIT, _, reason):
-                    assert reason is not None, "an exit has a reason"
-                    self._emit(Op.EXIT, _number(self._reasons, reason))
-                case Stamp(moment, access, _):
-                    where = (self._register(access),) if moment in _ON_ANY_ACCESS else ()
-                    self._emit(Op[moment.name], *where)
+                case Stamp(Moment.DONE, access, _):
+                    self._emit(Op.DONE, self._register(access))
+                case Stamp(Moment.POSTED, access, _):
+                    self._emit(Op.POSTED, self._register(access))
+                case Stamp(moment, _, reason):
+                    known = 0 if reason is None else _number(self._reasons, reason)
+                    self._mark(MARKS[moment], known)
                 case Book(stage, amount, access):
-                    self._emit(Op.BOOK, self._stage(stage), self._register(access), x=amount)
+                    self._emit(Op.BOOK, self._stage(stage), self._register(access), y=amount)
                 case NextAccess():
-                    self._emit(Op.NEXT)
+                    self._mark(NEXT_MARK, 0)
                 case Halt():
                     self._emit(Op.HALT)
 
-    def _emit(self, op: Op, *numbers: int, x: Operand = 0, y: Operand = 0) -> int:
+    def _emit(self, op: Op, *numbers: int, x: Operand | None = None, y: Operand = 0) -> int:
+        if x is not None:
+            self._flush()
         if any(isinstance(operand, (Cell, Length)) for operand in (x, y)):
             self._emit(Op.SYNC)
+        spend = 0
+        if self._pending is not None:
+            spend, x = self._pending[0] + 1, self._pending[1]
+            self._pending = None
+        operands = (*self._operand(0 if x is None else x), *self._operand(y))
         padded = (*numbers, *[0] * (4 - len(numbers)))
-        row = (op, self._ahead, *self._operand(x), *self._operand(y), *padded)
-        self.rows.append(tuple(map(int, row)))
+        self.rows.append(tuple(map(int, (op, self._ahead, spend, *operands, *padded))))
         self._ahead = 0
         return len(self.rows) - 1
 
+    def _flush(self) -> None:
+        """Give a pending variable time a row of its own: what follows has no room for it."""
+        if self._pending is not None:
+            stage, operand = self._pending
+            self._pending = None
+            if isinstance(operand, (Cell, Length)):
+                self._emit(Op.SYNC)
+            self._pending = stage, operand
+            self._emit(Op.PASS)
+
+    def _mark(self, mark: int, reason: int) -> None:
+        """A moment; in the row before, if that marks earlier ones and no time lies between."""
+        row = self.rows[-1] if len(self.rows) > self._label else None
+        if row and row[0] == Op.MARK and row[7] < mark and not self._ahead and not self._pending:
+            known = reason if mark == MARKS[Moment.EXIT] else row[8]
+            self.rows[-1] = (*row[:7], row[7] + mark, known, *row[9:])
+        else:
+            self._emit(Op.MARK, mark, reason)
+
     def _aim(self, row: int, target: int | None = None) -> None:
         """Set where a jump or branch goes: its last field; by default to what comes next."""
-        self.rows[row] = (*self.rows[row][:-1], len(self.rows) if target is None else target)
+        if target is None:
+            target = self._label = len(self.rows)
+        self.rows[row] = (*self.rows[row][:-1], target)
 
     def _cost(self, stage: Stage, cost: Cost, whose: Register | None) -> Operand:
         if isinstance(cost, Constant):

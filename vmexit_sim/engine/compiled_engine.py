@@ -25,9 +25,6 @@ from vmexit_sim.measure.records import ExitTally, Records, ResourceUse, RunResul
 
 Array = npt.NDArray[np.int64]
 
-SCAN_UP_TO = 12
-"""Actors up to which a linear scan finds the next one faster than a heap (measured)."""
-
 FIRST_ROOM = 16
 """Items that a mailbox has room for at first."""
 
@@ -72,17 +69,16 @@ def _prepare() -> None:
 
 def _call_with_nothing() -> None:
     """Call the compiled functions with arrays of the right types, and nothing to do."""
-    line, plane = np.zeros(1, np.int64), np.zeros((1, 1), np.int64)
+    line = np.zeros(6 * k.ROW, np.int64)
     world = np.zeros(k.WORLD, np.int64)
     world[k.RUNNING] = -1
-    nobody = np.zeros((0, k.ACTOR), np.int64)
     k.advance(
-        world, line, line, 0, nobody, plane, plane, line, line, line, line, 1, plane, line, plane,
-        line, plane, plane, line, line, line[:0], line,
+        world, line, line, 0, 0, line, line, 1, line, 1, line, 1, line, line, line, line, line,
+        line, line[:0], line[:0], line[:0], line,
     )  # fmt: skip
     reduction.reduce_block(
-        0, 0, plane, line, 1, plane, line, line, plane, plane, line, no_operation()
-    )
+        0, 0, line, line, 1, line, 1, line, line, line, line, no_operation()
+    )  # fmt: skip
 
 
 class CompiledSimulation:
@@ -93,15 +89,16 @@ class CompiledSimulation:
         self.window = window
         self.items = np.zeros(0, np.int64)
         self.summary = Summary(program.stages, keep_rows)
-        self.rows = np.array(program.rows, np.int64).ravel()
+        self.rows = k.laid(program.rows)
         self.entries = np.array(program.entries, np.int64)
         self.width = len(program.stages)
-        self.columns = np.zeros((max(len(program.columns), 1), window.slots), np.int64)
-        always = ("compute", "arrival", "class", "operation")
-        self.always = {name: np.zeros(window.slots, np.int64) for name in always}
-        self.record = np.zeros((k.RECORD, window.slots), np.int64)
+        self.names = [*k.ALWAYS, *program.columns]
+        self.columns = np.zeros((window.slots, len(self.names)), np.int64)
+        self.record = np.zeros((window.slots, k.RECORD), np.int64)
+        self.unrecorded = np.array([*RECORDED.values(), 0], np.int64)
         self.stage_time = np.zeros(window.slots * self.width, np.int64)
         self.fixed = window.fixed_times(program)
+        self.seen = np.zeros(len(self.fixed), np.int64)
         self.world = np.zeros(k.WORLD, np.int64)
         self.open = [no_operation() for _ in range(program.vcpus)]
         self._lay_actors()
@@ -119,8 +116,7 @@ class CompiledSimulation:
         self.registers[:, 0] = -1
         self.wake_times = np.zeros(n, np.int64)
         self.wake_numbers = np.arange(n, dtype=np.int64)
-        with_heap = n > SCAN_UP_TO
-        self.heap = np.arange(n if with_heap else 0, dtype=np.int64)
+        self.heap = np.arange(n, dtype=np.int64)
         self.heap_place = np.arange(n + 1, dtype=np.int64)
         self.world[[k.COUNTER, k.RUNNING]] = n, -1
         self.world[[k.BLOCK_BITS, k.VCPU_SHIFT]] = self.window.bits, VCPU_SHIFT
@@ -142,6 +138,7 @@ class CompiledSimulation:
         self._make_room(np.full(n, FIRST_ROOM, np.int64))
         self.cells = np.zeros(len(program.cells), np.int64)
         self.tallies = np.zeros((len(program.reasons), k.TALLY), np.int64)
+        self.tallies[:, k.T_LEAST] = k.NEVER
 
     def run(self) -> RunResult:
         """Run until every vCPU has halted.
@@ -154,10 +151,11 @@ class CompiledSimulation:
         while True:
             ended = k.advance(
                 self.world, self.rows, self.entries, self.program.end,
-                self.actors, self.registers, self.columns, self.always["compute"],
-                self.always["arrival"], self.always["class"], self.stage_time, self.width,
-                self.record, self.cells, self.queues, self.items, self.holds, self.tallies,
-                self.wake_times, self.wake_numbers, self.heap, self.heap_place,
+                self.program.actors[0].entry, self.actors.ravel(), self.registers.ravel(),
+                self.program.registers, self.columns.ravel(), len(self.names), self.stage_time,
+                self.width, self.record.ravel(), self.cells, self.queues.ravel(), self.items,
+                self.holds.ravel(), self.tallies.ravel(), self.wake_times, self.wake_numbers,
+                self.heap, self.heap_place,
             )  # fmt: skip
             if ended == k.FINISHED:
                 break
@@ -176,6 +174,7 @@ class CompiledSimulation:
                 self._retire(vcpu, begin, end)
             if self.open[vcpu][0] >= 0:
                 self.summary.close_operation(*self.open[vcpu][1:].tolist())
+        self.summary.totals[:-1] += self.seen @ self.fixed
         finish = self.actors[:vcpus, k.A_CLOCK].tolist()
         return RunResult(
             summary=self.summary,
@@ -193,12 +192,9 @@ class CompiledSimulation:
         if block.replaces is not None:
             self._retire(vcpu, *block.replaces)
         a, b = block.slot, block.slot + block.accesses
-        for number, name in enumerate(self.program.columns):
-            self.columns[number, a:b] = block.columns[name]
-        for name, column in self.always.items():
-            column[a:b] = block.columns[name]
-        for number, initial in enumerate(RECORDED.values()):
-            self.record[number, a:b] = initial
+        for number, name in enumerate(self.names):
+            self.columns[a:b, number] = block.columns[name]
+        self.record[a:b] = self.unrecorded
         self.stage_time[a * self.width : b * self.width] = 0
         self.actors[vcpu, k.A_LOADED] += block.accesses
 
@@ -207,23 +203,24 @@ class CompiledSimulation:
         a = self.window.slot(vcpu, begin)
         b = a + end - begin
         late = reduction.reduce_block(
-            a, b, self.record, self.stage_time, self.width, self.fixed, self.always["class"],
-            self.always["operation"], self.summary.counts, self.summary.stats,
-            self.summary.totals, self.open[vcpu],
+            a, b, self.record.ravel(), self.stage_time, self.width, self.columns.ravel(),
+            len(self.names), self.summary.counts.ravel(), self.summary.stats.ravel(),
+            self.summary.totals, self.seen, self.open[vcpu],
         )  # fmt: skip
         if late >= 0:
             raise no_effect_error(vcpu, begin + late - a, self.window.block)
         if self.summary.keep_rows:
             moments = {
-                name: self.record[number, a:b].copy() for number, name in enumerate(RECORDED)
+                name: self.record[a:b, number].copy() for number, name in enumerate(RECORDED)
             }
-            stages = self.stage_time[a * self.width : b * self.width].copy()
+            booked = self.stage_time[a * self.width : b * self.width]
+            stages = booked.reshape(end - begin, self.width)
             self.summary.keep(
                 Records(
                     vcpu=vcpu,
                     first=begin,
-                    operation=self.always["operation"][a:b].copy(),
-                    stages=stages.reshape(end - begin, self.width),
+                    operation=self.columns[a:b, k.OPERATION].copy(),
+                    stages=stages + self.fixed[self.columns[a:b, k.CLASS]],
                     **moments,
                 )
             )

@@ -6,30 +6,34 @@ nothing, and holds no lock of Python's. Whenever it needs something that arrays 
 vCPU's next block of accesses, more room in a mailbox) it returns and says so; called again, it goes
 on where it was.
 
-The order of events is that of the SimPy engine's docstring. The next actor is found by a linear
-scan where actors are few, and by an indexed heap where they are many.
+The order of events is that of the SimPy engine's docstring; who wakes next stands at the top of an
+indexed heap.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numba import njit
+import numpy.typing as npt
 
 from vmexit_sim.engine.jit import compiled
-from vmexit_sim.program import WIDTH, Mode, Op
+from vmexit_sim.program import MARKS, NEXT_MARK, Mode, Op, Row
 from vmexit_sim.steps import TIMED_OUT
 
 (
-    SPEND, TAKE, TIMED_TAKE, PUT, EXIT, ENTRY, START, RESUME, NEXT, DONE, POSTED, LET, BRANCH, JUMP,
-    BOOK, SYNC, HALT,
+    PASS, MARK, TAKE, PUT, MARK_DONE, MARK_POSTED, LET, BRANCH, JUMP, BOOK, SYNC, TIMED_TAKE, HALT,
 ) = map(int, Op)  # fmt: skip
 (
     CONSTANT, REGISTER, COLUMN, COLUMN_OF, CELL, OWN_CELL, LENGTH, OWN_LENGTH, CLOCK, POSTED_AT,
 ) = map(int, Mode)  # fmt: skip
+START, EXIT, ENTRY, RESUME = MARKS.values()
 TIME_OUT = int(TIMED_OUT)
-ROW = WIDTH
+
+# Fields of a row as it is laid for this loop, which looks at both modes at once.
+OP, AHEAD, SPENT_AS, MODES, X, Y, A, B, C, D = range(10)
+Y_SHIFT = 4
 
 NEVER = 2**63 - 1
 """The wake-up time of an actor that has none."""
@@ -42,340 +46,429 @@ NOW, COUNTER, RUNNING, WHO, BLOCK_BITS, VCPU_SHIFT, WORLD = range(7)
 
 # Columns of `actors`.
 (
-    A_PLACE, A_CLOCK, A_ACCESS_SLOT, A_OPENED, A_LEFT, A_REASON, A_FOLLOWING, A_LOADED, A_VCPU,
-    A_STATE, A_GIVEN, A_PRIORITY, A_NEXT, ACTOR,
-) = range(14)  # fmt: skip
+    A_PLACE, A_CLOCK, A_ACCESS_SLOT, A_VCPU, A_STATE, A_OPENED, A_LEFT, A_REASON, A_FOLLOWING,
+    A_LOADED, A_GIVEN, A_PRIORITY, A_NEXT,
+) = range(13)  # fmt: skip
 
 # What an actor is about, in `A_STATE`.
-FRESH, SYNCED, WAITING, SERVED, ASKING, HALTED = range(6)
+READY, WAITING, SERVED, HALTED = range(4)
 
 # Columns of `queues`.
 (
     Q_CAPACITY, Q_TOKENS, Q_PRIORITY, Q_HEAD, Q_TAIL, Q_FIRST, Q_LENGTH, Q_ROOM, Q_ITEMS, Q_TAKES,
-    Q_WAITS, Q_STORED, Q_WAITING, Q_LOCK, QUEUE,
-) = range(15)  # fmt: skip
+    Q_WAITS, Q_STORED, Q_WAITING, Q_LOCK,
+) = range(14)  # fmt: skip
 
 # Columns of `tallies`.
-T_SAMPLES, T_TOTAL, T_LEAST, T_GREATEST, TALLY = range(5)
+T_SAMPLES, T_TOTAL, T_LEAST, T_GREATEST = range(4)
 
-# Rows of `record`.
-DUE_AT, START_AT, RESUME_AT, STALL, POSTED_AT_, DONE_AT, EXITS, RECORD = range(8)
+# Columns of `record`, in the order of `window.RECORDED`; a line of cache for each access.
+DUE, STARTED, RESUMED, STALL, POSTED, DONE, EXITS = range(7)
+
+ROW_BITS, ACTOR_BITS, QUEUE_BITS, TALLY_BITS, RECORD_BITS = 4, 4, 4, 2, 3
+ROW, ACTOR, QUEUE, TALLY, RECORD = 16, 16, 16, 4, 8
+"""Places that a row of the program, an actor, … takes: powers of two, so that finding it is a
+shift by a constant."""
+
+ALWAYS = ("class", "compute", "arrival", "operation")
+"""The first columns of an access; the program's own follow."""
+CLASS, COMPUTE, ARRIVAL, OPERATION = range(4)
+OWN = len(ALWAYS)
+
+INDEX = 2**31 - 1
+"""A mask for what indexes an array. An index that cannot be negative spares the check with which
+Numba lets negative ones count from the end; together these checks cost much of the loop's time."""
 
 
-@njit(inline="always")
-def _earlier(times: Any, numbers: Any, a: int, b: int) -> bool:
-    return bool(times[a] < times[b] or (times[a] == times[b] and numbers[a] < numbers[b]))
+def laid(rows: Sequence[Row]) -> npt.NDArray[np.int64]:
+    """A program's rows as the loop reads them, one behind the other."""
+    op, ahead, spent_as, x_mode, x, y_mode, y, *numbers = np.array(rows, np.int64).T
+    modes = x_mode | y_mode << Y_SHIFT
+    fields = np.zeros((len(rows), ROW), np.int64)
+    fields[:, : D + 1] = np.column_stack([op, ahead, spent_as, modes, x, y, *numbers])
+    return fields.ravel()
 
 
 @compiled
 def advance(
-    world: Any, rows: Any, entries: Any, end: int, actors: Any, registers: Any, columns: Any,
-    compute: Any, arrival: Any, classes: Any, stage_time: Any, width: int, record: Any, cells: Any,
-    queues: Any, items: Any, holds: Any, tallies: Any, wake_times: Any, wake_numbers: Any,
-    heap: Any, heap_place: Any,
+    world: Any, rows: Any, entries: Any, end: int, asking: int, actors: Any, registers: Any,
+    registers_each: int, columns: Any, columns_each: int, stage_time: Any, width: int, record: Any,
+    cells: Any, queues: Any, items: Any, holds: Any, tallies: Any, wake_times: Any,
+    wake_numbers: Any, heap: Any, heap_place: Any,
 ) -> int:  # fmt: skip
     """Run until every actor sleeps for good, or something is needed from outside.
 
+    All arrays are flat: an index of several dimensions would cost a multiplication at each use.
+
     Args:
         world: scalars that live on between calls (`NOW` …).
-        rows: the program, flat.
+        rows: the program, as `laid`.
         entries: the first row of each class's routine.
         end: the row at which a vCPU goes on after its last access.
-        actors: state, shape (actors, `ACTOR`).
-        registers: shape (actors, registers).
-        columns: the access columns that the program names, shape (columns, slots).
-        compute, arrival, classes: columns that every program needs, shape (slots,).
-        stage_time: booked time, shape (slots · width,).
-        width: stages of an access.
-        record: moments and counts of each access, shape (`RECORD`, slots).
+        asking: the row at which it asks for its next one.
+        actors: state, `ACTOR` places each.
+        registers: `registers_each` places for each actor.
+        columns: what the accesses are, `columns_each` places a slot: `ALWAYS`, then what the
+            program names.
+        stage_time: booked time, `width` stages a slot.
+        record: moments and counts, `RECORD` places a slot.
         cells: shared integers.
-        queues: state, shape (queues, `QUEUE`).
+        queues: state, `QUEUE` places each.
         items: the mailboxes' rings, one behind the other.
-        holds: how often each actor holds each lock, shape (locks, actors).
-        tallies: exits by reason, shape (reasons, `TALLY`).
+        holds: how often each actor holds each lock: lock by lock.
+        tallies: exits by reason, `TALLY` places each.
         wake_times, wake_numbers: when each actor wakes, and the number that breaks ties.
-        heap, heap_place: the indexed heap of actors; `heap` is empty where a scan is faster.
+        heap: the actors who will wake, as a binary heap.
+        heap_place: each actor's place in it (-1: none), and last its size.
 
     Returns:
         `FINISHED`, `NEEDS_BLOCK` or `NEEDS_ROOM`; for the latter two ``world[WHO]`` says who.
     """
-    n = actors.shape[0]
-    with_heap = heap.shape[0] > 0
-    bits = world[BLOCK_BITS]
+    n = heap.shape[0]
     shift = world[VCPU_SHIFT]
-    window = np.int64(1) << bits
+    window = np.int64(1) << world[BLOCK_BITS]
     mask = window - 1
-    nowhere = record.shape[1] - 1
+    nowhere = ((record.shape[0] >> RECORD_BITS) - 1) & INDEX
     now = world[NOW]
     counter = world[COUNTER]
     me = world[RUNNING]
-    size = heap_place[n] if with_heap else 0
+    size = heap_place[n]
+    goes_on = me >= 0  # from where the last call left it
 
     while True:
         # ---- whose turn is it ---------------------------------------------------------------
         if me < 0:
-            if with_heap:
-                if size == 0:
-                    break
-                me = heap[0]
-                size -= 1
-                moved = heap[size]
-                heap_place[me] = -1
-                if size > 0:
-                    hole = 0
-                    while True:
-                        child = 2 * hole + 1
-                        if child >= size:
-                            break
-                        if child + 1 < size and _earlier(
-                            wake_times, wake_numbers, heap[child + 1], heap[child]
+            if size == 0:
+                break
+            me = heap[0] & INDEX
+            heap_place[me] = -1
+            size -= 1
+            moved = heap[size] & INDEX
+            if size > 0:  # the last one takes the first place, and sinks to where it belongs
+                time = wake_times[moved]
+                number = wake_numbers[moved]
+                hole = 0
+                while True:
+                    child = 2 * hole + 1
+                    if child >= size:
+                        break
+                    upper = heap[child] & INDEX
+                    if child + 1 < size:
+                        rival = heap[child + 1] & INDEX
+                        if wake_times[rival] < wake_times[upper] or (
+                            wake_times[rival] == wake_times[upper]
+                            and wake_numbers[rival] < wake_numbers[upper]
                         ):
                             child += 1
-                        if not _earlier(wake_times, wake_numbers, heap[child], moved):
-                            break
-                        heap[hole] = heap[child]
-                        heap_place[heap[hole]] = hole
-                        hole = child
-                    heap[hole] = moved
-                    heap_place[moved] = hole
-            else:
-                earliest = NEVER
-                number = NEVER
-                for actor in range(n):
-                    time = wake_times[actor]
-                    if time < earliest or (time == earliest and wake_numbers[actor] < number):
-                        earliest = time
-                        number = wake_numbers[actor]
-                        me = actor
-                if me < 0 or earliest == NEVER:
-                    me = -1
-                    break
-            now = wake_times[me]
-            wake_times[me] = NEVER
+                            upper = rival
+                    if time < wake_times[upper] or (
+                        time == wake_times[upper] and number < wake_numbers[upper]
+                    ):
+                        break
+                    heap[hole] = upper
+                    heap_place[upper] = hole
+                    hole = child
+                heap[hole] = moved
+                heap_place[moved] = hole
 
         # ---- take up its state --------------------------------------------------------------
-        place = actors[me, A_PLACE]
-        clock = actors[me, A_CLOCK]
-        slot = actors[me, A_ACCESS_SLOT]
-        opened = actors[me, A_OPENED]
-        left = actors[me, A_LEFT]
-        reason = actors[me, A_REASON]
-        vcpu = actors[me, A_VCPU]
-        state = actors[me, A_STATE]
-        base = slot * width
+        me &= INDEX
+        if goes_on:
+            goes_on = False
+        else:
+            now = wake_times[me]
+        own = me << ACTOR_BITS
+        my_registers = (me * registers_each) & INDEX
+        place = actors[own + A_PLACE]
+        clock = actors[own + A_CLOCK]
+        slot = actors[own + A_ACCESS_SLOT] & INDEX
+        vcpu = actors[own + A_VCPU]
+        state = actors[own + A_STATE]
+        base = (slot * width) & INDEX
+        row_of = (slot * columns_each) & INDEX
         sleeping = False
         outside = 0
 
-        if state in (WAITING, SERVED):
-            at = place * ROW
-            queue = rows[at + 6] + vcpu * rows[at + 7]
+        if state == WAITING or state == SERVED:
+            at = (place & INDEX) << ROW_BITS
+            queue = (rows[at + A] + vcpu * rows[at + B]) & INDEX
+            line = queue << QUEUE_BITS
             if state == SERVED:
-                item = actors[me, A_GIVEN]
+                item = actors[own + A_GIVEN]
             else:  # the time-out: leave the line
                 item = TIME_OUT
                 before = np.int64(-1)
-                walker = queues[queue, Q_HEAD]
+                walker = queues[line + Q_HEAD]
                 while walker != me:
                     before = walker
-                    walker = actors[walker, A_NEXT]
-                after = actors[me, A_NEXT]
+                    walker = actors[((walker & INDEX) << ACTOR_BITS) + A_NEXT]
+                after = actors[own + A_NEXT]
                 if before < 0:
-                    queues[queue, Q_HEAD] = after
+                    queues[line + Q_HEAD] = after
                 else:
-                    actors[before, A_NEXT] = after
+                    actors[((before & INDEX) << ACTOR_BITS) + A_NEXT] = after
                 if after < 0:
-                    queues[queue, Q_TAIL] = before
-                queues[queue, Q_WAITING] += now
-            stage_time[base + rows[at + 8]] += now - clock
+                    queues[line + Q_TAIL] = before
+                queues[line + Q_WAITING] += now
+            stage_time[base + (rows[at + C] & INDEX)] += now - clock
             clock = now
-            into = rows[at + 9]
+            into = rows[at + D]
             if into >= 0:
-                registers[me, into] = item
+                registers[my_registers + (into & INDEX)] = item
                 if into == 0:
-                    slot = nowhere if item < 0 else (item >> shift) * window + (item & mask)
-                    base = slot * width
+                    slot = (item >> shift) * window + (item & mask)
+                    slot = nowhere if item < 0 else slot & INDEX
+                    base = (slot * width) & INDEX
+                    row_of = (slot * columns_each) & INDEX
             place += 1
-            state = FRESH
+            state = READY
 
         # ---- run its rows -------------------------------------------------------------------
         while True:
-            at = place * ROW
-            op = rows[at]
-            if state == FRESH:
-                clock += rows[at + 1]
-            else:
-                state = FRESH
-            x = rows[at + 3]
-            mode = rows[at + 2]
-            if mode != CONSTANT:
+            at = (place & INDEX) << ROW_BITS
+            op = rows[at + OP]
+            ahead = rows[at + AHEAD]
+            clock += ahead
+            x = rows[at + X]
+            y = rows[at + Y]
+            modes = rows[at + MODES]
+            if modes != 0:
+                mode = modes & 15
                 if mode == COLUMN:
-                    x = columns[x, slot]
+                    x = columns[row_of + OWN + (x & INDEX)]
                 elif mode == REGISTER:
-                    x = registers[me, x]
+                    x = registers[my_registers + (x & INDEX)]
                 elif mode == CLOCK:
                     x = clock
                 elif mode == COLUMN_OF:
-                    access = registers[me, x & 255]
-                    where = nowhere if access < 0 else (access >> shift) * window + (access & mask)
-                    x = columns[x >> 8, where]
+                    access = registers[my_registers + (x & 255)]
+                    where = (access >> shift) * window + (access & mask)
+                    where = nowhere if access < 0 else where & INDEX
+                    x = columns[((where * columns_each) & INDEX) + OWN + ((x >> 8) & INDEX)]
                 elif mode == POSTED_AT:
-                    access = registers[me, x]
-                    where = nowhere if access < 0 else (access >> shift) * window + (access & mask)
-                    x = record[POSTED_AT_, where]
+                    access = registers[my_registers + (x & INDEX)]
+                    where = (access >> shift) * window + (access & mask)
+                    where = nowhere if access < 0 else where & INDEX
+                    x = record[(where << RECORD_BITS) + POSTED]
                 elif mode == CELL:
-                    x = cells[x]
+                    x = cells[x & INDEX]
                 elif mode == OWN_CELL:
-                    x = cells[x + vcpu]
+                    x = cells[(x + vcpu) & INDEX]
                 elif mode == LENGTH:
-                    x = queues[x, Q_LENGTH]
-                else:
-                    x = queues[x + vcpu, Q_LENGTH]
-            y = rows[at + 5]
-            mode = rows[at + 4]
-            if mode != CONSTANT:
-                if mode == REGISTER:
-                    y = registers[me, y]
-                elif mode == COLUMN:
-                    y = columns[y, slot]
+                    x = queues[((x & INDEX) << QUEUE_BITS) + Q_LENGTH]
+                elif mode == OWN_LENGTH:
+                    x = queues[(((x + vcpu) & INDEX) << QUEUE_BITS) + Q_LENGTH]
+                mode = modes >> Y_SHIFT
+                if mode == COLUMN:
+                    y = columns[row_of + OWN + (y & INDEX)]
+                elif mode == REGISTER:
+                    y = registers[my_registers + (y & INDEX)]
                 elif mode == CLOCK:
                     y = clock
                 elif mode == COLUMN_OF:
-                    access = registers[me, y & 255]
-                    where = nowhere if access < 0 else (access >> shift) * window + (access & mask)
-                    y = columns[y >> 8, where]
+                    access = registers[my_registers + (y & 255)]
+                    where = (access >> shift) * window + (access & mask)
+                    where = nowhere if access < 0 else where & INDEX
+                    y = columns[((where * columns_each) & INDEX) + OWN + ((y >> 8) & INDEX)]
                 elif mode == POSTED_AT:
-                    access = registers[me, y]
-                    where = nowhere if access < 0 else (access >> shift) * window + (access & mask)
-                    y = record[POSTED_AT_, where]
+                    access = registers[my_registers + (y & INDEX)]
+                    where = (access >> shift) * window + (access & mask)
+                    where = nowhere if access < 0 else where & INDEX
+                    y = record[(where << RECORD_BITS) + POSTED]
                 elif mode == CELL:
-                    y = cells[y]
+                    y = cells[y & INDEX]
                 elif mode == OWN_CELL:
-                    y = cells[y + vcpu]
+                    y = cells[(y + vcpu) & INDEX]
                 elif mode == LENGTH:
-                    y = queues[y, Q_LENGTH]
-                else:
-                    y = queues[y + vcpu, Q_LENGTH]
-            place += 1
-            if op == SPEND:
+                    y = queues[((y & INDEX) << QUEUE_BITS) + Q_LENGTH]
+                elif mode == OWN_LENGTH:
+                    y = queues[(((y + vcpu) & INDEX) << QUEUE_BITS) + Q_LENGTH]
+            stage = rows[at + SPENT_AS]
+            if stage != 0:
                 clock += x
-                stage_time[base + rows[at + 6]] += x
-                continue
-            if op in (TAKE, TIMED_TAKE, PUT, SYNC):
-                if clock > now:  # come back when the world is as late
-                    place -= 1
-                    state = SYNCED
-                    wake_times[me] = clock
-                    wake_numbers[me] = counter
+                stage_time[base + ((stage - 1) & INDEX)] += x
+            place += 1
+            a = rows[at + A]
+            if op == MARK:
+                if a & START:
+                    actors[own + A_OPENED] = clock
+                    if record[(slot << RECORD_BITS) + STARTED] < 0:
+                        record[(slot << RECORD_BITS) + STARTED] = clock
+                        due = columns[row_of + ARRIVAL]
+                        due = clock if due < 0 else due + columns[row_of + COMPUTE]
+                        record[(slot << RECORD_BITS) + DUE] = due
+                if a & EXIT:
+                    actors[own + A_REASON] = rows[at + B]
+                    actors[own + A_LEFT] = clock
+                    record[(slot << RECORD_BITS) + EXITS] += 1
+                if a & ENTRY:
+                    time = clock - actors[own + A_LEFT]
+                    reason = actors[own + A_REASON] & INDEX
+                    tallies[(reason << TALLY_BITS) + T_SAMPLES] += 1
+                    tallies[(reason << TALLY_BITS) + T_TOTAL] += time
+                    if time < tallies[(reason << TALLY_BITS) + T_LEAST]:
+                        tallies[(reason << TALLY_BITS) + T_LEAST] = time
+                    if time > tallies[(reason << TALLY_BITS) + T_GREATEST]:
+                        tallies[(reason << TALLY_BITS) + T_GREATEST] = time
+                if a & RESUME:
+                    record[(slot << RECORD_BITS) + STALL] += clock - actors[own + A_OPENED]
+                    if record[(slot << RECORD_BITS) + RESUMED] < 0:
+                        record[(slot << RECORD_BITS) + RESUMED] = clock
+                if a & NEXT_MARK:
+                    following = actors[own + A_FOLLOWING]
+                    if following < actors[own + A_LOADED]:
+                        registers[my_registers + (0)] = following
+                        actors[own + A_FOLLOWING] = following + 1
+                        slot = (vcpu * window + (following & mask)) & INDEX
+                        base = (slot * width) & INDEX
+                        row_of = (slot * columns_each) & INDEX
+                        place = entries[columns[row_of + CLASS] & INDEX]
+                    elif actors[own + A_LOADED] < 0:  # there are no more
+                        place = end
+                    else:  # the other marks are made; it asks again when called again
+                        place = asking
+                        state = READY
+                        outside = NEEDS_BLOCK
+                        break
+            elif op == TAKE or op == PUT or op == TIMED_TAKE or op == SYNC:
+                if clock > now:
+                    # Wake when the world is as late. If nobody wakes before, that is at once.
+                    earliest = wake_times[heap[0] & INDEX] if size > 0 else NEVER
+                    if earliest <= clock:  # at a tie the other's number is the lower one
+                        wake_times[me] = clock
+                        wake_numbers[me] = counter
+                        counter += 1
+                        place -= 1  # the whole row again then, so take back what has passed
+                        clock -= ahead
+                        if stage != 0:
+                            clock -= x
+                            stage_time[base + ((stage - 1) & INDEX)] -= x
+                        state = READY
+                        sleeping = True
+                        break
                     counter += 1
-                    sleeping = True
-                    break
+                    now = clock
                 if op == SYNC:
                     continue
-                queue = rows[at + 6] + vcpu * rows[at + 7]
+                queue = (a + vcpu * rows[at + B]) & INDEX
+                line = queue << QUEUE_BITS
+                lock = queues[line + Q_LOCK]
+                length = queues[line + Q_LENGTH]
                 if op == PUT:
-                    lock = queues[queue, Q_LOCK]
-                    if lock >= 0 and holds[lock, me] > 0:
-                        holds[lock, me] -= 1
+                    if lock >= 0 and holds[((lock * n) & INDEX) + me] > 0:
+                        holds[((lock * n) & INDEX) + me] -= 1
                     refused = 0
-                    other = queues[queue, Q_HEAD]
+                    other = queues[line + Q_HEAD]
                     if other >= 0:
-                        queues[queue, Q_HEAD] = actors[other, A_NEXT]
-                        if actors[other, A_NEXT] < 0:
-                            queues[queue, Q_TAIL] = -1
-                        queues[queue, Q_WAITING] += now
-                        queues[queue, Q_TAKES] += 1
+                        other &= INDEX
+                        theirs = other << ACTOR_BITS
+                        after = actors[theirs + A_NEXT]
+                        queues[line + Q_HEAD] = after
+                        if after < 0:
+                            queues[line + Q_TAIL] = -1
+                        queues[line + Q_WAITING] += now
+                        queues[line + Q_TAKES] += 1
                         if lock >= 0:
-                            holds[lock, other] += 1
-                        actors[other, A_GIVEN] = x
-                        actors[other, A_STATE] = SERVED
+                            holds[((lock * n) & INDEX) + other] += 1
+                        actors[theirs + A_GIVEN] = y
+                        actors[theirs + A_STATE] = SERVED
                         wake_times[other] = now
                         wake_numbers[other] = counter
                         counter += 1
-                        if with_heap:  # in anew, or up from where its time-out was
-                            hole = heap_place[other]
-                            if hole < 0:
-                                hole = size
-                                size += 1
-                            else:  # a later number at an earlier or equal time: down first
-                                while True:
-                                    child = 2 * hole + 1
-                                    if child >= size:
-                                        break
-                                    if child + 1 < size and _earlier(
-                                        wake_times, wake_numbers, heap[child + 1], heap[child]
+                        hole = heap_place[other]
+                        if hole < 0:
+                            hole = size
+                            size += 1
+                        else:  # it replaces a time-out; later, if that was at the same instant
+                            while True:
+                                child = 2 * hole + 1
+                                if child >= size:
+                                    break
+                                upper = heap[child] & INDEX
+                                if child + 1 < size:
+                                    rival = heap[child + 1] & INDEX
+                                    if wake_times[rival] < wake_times[upper] or (
+                                        wake_times[rival] == wake_times[upper]
+                                        and wake_numbers[rival] < wake_numbers[upper]
                                     ):
                                         child += 1
-                                    if not _earlier(wake_times, wake_numbers, heap[child], other):
-                                        break
-                                    heap[hole] = heap[child]
-                                    heap_place[heap[hole]] = hole
-                                    hole = child
-                            while hole > 0:
-                                parent = (hole - 1) // 2
-                                if not _earlier(wake_times, wake_numbers, other, heap[parent]):
+                                        upper = rival
+                                if wake_times[upper] > now:  # nobody has a higher number
                                     break
-                                heap[hole] = heap[parent]
-                                heap_place[heap[hole]] = hole
-                                hole = parent
-                            heap[hole] = other
-                            heap_place[other] = hole
-                    elif queues[queue, Q_LENGTH] < queues[queue, Q_CAPACITY]:
-                        length = queues[queue, Q_LENGTH]
+                                heap[hole] = upper
+                                heap_place[upper] = hole
+                                hole = child
+                        while hole > 0:
+                            parent = (hole - 1) >> 1
+                            upper = heap[parent] & INDEX
+                            if wake_times[upper] <= now:
+                                break
+                            heap[hole] = upper
+                            heap_place[upper] = hole
+                            hole = parent
+                        heap[hole] = other
+                        heap_place[other] = hole
+                    elif length < queues[line + Q_CAPACITY]:
                         if lock < 0:
-                            room = queues[queue, Q_ROOM]
+                            room = queues[line + Q_ROOM]
                             if length == room:
                                 place -= 1
-                                state = SYNCED
+                                clock -= ahead
+                                if stage != 0:
+                                    clock -= x
+                                    stage_time[base + ((stage - 1) & INDEX)] -= x
+                                state = READY
                                 outside = NEEDS_ROOM
                                 break
-                            spot = queues[queue, Q_FIRST] + length
+                            spot = queues[line + Q_FIRST] + length
                             if spot >= room:
                                 spot -= room
-                            items[queues[queue, Q_ITEMS] + spot] = x
-                        queues[queue, Q_LENGTH] = length + 1
-                        queues[queue, Q_STORED] -= now
+                            items[(queues[line + Q_ITEMS] + spot) & INDEX] = y
+                        queues[line + Q_LENGTH] = length + 1
+                        queues[line + Q_STORED] -= now
                     else:
                         refused = 1
-                    if rows[at + 8] >= 0:
-                        registers[me, rows[at + 8]] = refused
+                    if rows[at + C] >= 0:
+                        registers[my_registers + (rows[at + C] & INDEX)] = refused
                     continue
-                # a take
-                lock = queues[queue, Q_LOCK]
-                if queues[queue, Q_LENGTH] > 0:
-                    queues[queue, Q_LENGTH] -= 1
-                    queues[queue, Q_STORED] += now
-                    queues[queue, Q_TAKES] += 1
+                if length > 0:
+                    queues[line + Q_LENGTH] = length - 1
+                    queues[line + Q_STORED] += now
+                    queues[line + Q_TAKES] += 1
+                    item = np.int64(0)
                     if lock >= 0:
-                        item = np.int64(0)
-                        holds[lock, me] += 1
+                        holds[((lock * n) & INDEX) + me] += 1
                     else:
-                        first = queues[queue, Q_FIRST]
-                        item = items[queues[queue, Q_ITEMS] + first]
+                        first = queues[line + Q_FIRST]
+                        item = items[(queues[line + Q_ITEMS] + first) & INDEX]
                         first += 1
-                        queues[queue, Q_FIRST] = 0 if first == queues[queue, Q_ROOM] else first
+                        queues[line + Q_FIRST] = 0 if first == queues[line + Q_ROOM] else first
                 elif op == TIMED_TAKE and x <= 0:
                     item = np.int64(TIME_OUT)
                 else:  # stand in line
-                    queues[queue, Q_WAITS] += 1
-                    queues[queue, Q_WAITING] -= now
+                    queues[line + Q_WAITS] += 1
+                    queues[line + Q_WAITING] -= now
                     rank = np.int64(0)
-                    before = queues[queue, Q_TAIL]
-                    if queues[queue, Q_PRIORITY] != 0:
+                    before = queues[line + Q_TAIL]
+                    if queues[line + Q_PRIORITY] != 0:
                         rank = y
                         before = np.int64(-1)
-                        walker = queues[queue, Q_HEAD]
-                        while walker >= 0 and actors[walker, A_PRIORITY] <= rank:
+                        walker = queues[line + Q_HEAD]
+                        while walker >= 0:
+                            theirs = (walker & INDEX) << ACTOR_BITS
+                            if actors[theirs + A_PRIORITY] > rank:
+                                break
                             before = walker
-                            walker = actors[walker, A_NEXT]
-                    actors[me, A_PRIORITY] = rank
+                            walker = actors[theirs + A_NEXT]
+                    actors[own + A_PRIORITY] = rank
                     if before < 0:
-                        actors[me, A_NEXT] = queues[queue, Q_HEAD]
-                        queues[queue, Q_HEAD] = me
+                        actors[own + A_NEXT] = queues[line + Q_HEAD]
+                        queues[line + Q_HEAD] = me
                     else:
-                        actors[me, A_NEXT] = actors[before, A_NEXT]
-                        actors[before, A_NEXT] = me
-                    if actors[me, A_NEXT] < 0:
-                        queues[queue, Q_TAIL] = me
+                        actors[own + A_NEXT] = actors[((before & INDEX) << ACTOR_BITS) + A_NEXT]
+                        actors[((before & INDEX) << ACTOR_BITS) + A_NEXT] = me
+                    if actors[own + A_NEXT] < 0:
+                        queues[line + Q_TAIL] = me
                     place -= 1
                     state = WAITING
                     if op == TIMED_TAKE:
@@ -384,149 +477,103 @@ def advance(
                         counter += 1
                         sleeping = True
                     break
-                into = rows[at + 9]
+                into = rows[at + D]
                 if into >= 0:
-                    registers[me, into] = item
+                    registers[my_registers + (into & INDEX)] = item
                     if into == 0:
-                        slot = nowhere if item < 0 else (item >> shift) * window + (item & mask)
-                        base = slot * width
-                continue
-            if op == EXIT:
-                reason = rows[at + 6]
-                left = clock
-                record[EXITS, slot] += 1
-            elif op == ENTRY:
-                time = clock - left
-                if tallies[reason, T_SAMPLES] == 0 or time < tallies[reason, T_LEAST]:
-                    tallies[reason, T_LEAST] = time
-                if time > tallies[reason, T_GREATEST]:
-                    tallies[reason, T_GREATEST] = time
-                tallies[reason, T_SAMPLES] += 1
-                tallies[reason, T_TOTAL] += time
-            elif op == START:
-                opened = clock
-                if record[START_AT, slot] < 0:
-                    record[START_AT, slot] = clock
-                    due = clock
-                    if arrival[slot] >= 0:
-                        due = arrival[slot] + compute[slot]
-                    record[DUE_AT, slot] = due
-            elif op == RESUME:
-                record[STALL, slot] += clock - opened
-                if record[RESUME_AT, slot] < 0:
-                    record[RESUME_AT, slot] = clock
-            elif op == NEXT:
-                following = actors[me, A_FOLLOWING]
-                if following < actors[me, A_LOADED]:
-                    registers[me, 0] = following
-                    actors[me, A_FOLLOWING] = following + 1
-                    slot = vcpu * window + (following & mask)
-                    base = slot * width
-                    place = entries[classes[slot]]
-                elif actors[me, A_LOADED] < 0:  # there are no more
-                    place = end
+                        slot = (item >> shift) * window + (item & mask)
+                        slot = nowhere if item < 0 else slot & INDEX
+                        base = (slot * width) & INDEX
+                        row_of = (slot * columns_each) & INDEX
+            elif op == MARK_DONE or op == MARK_POSTED:
+                where = slot
+                if a != 0:
+                    access = registers[my_registers + (a & INDEX)]
+                    where = (access >> shift) * window + (access & mask)
+                    where = nowhere if access < 0 else where & INDEX
+                if op == MARK_DONE:
+                    record[(where << RECORD_BITS) + DONE] = clock
                 else:
-                    place -= 1
-                    state = ASKING
-                    outside = NEEDS_BLOCK
-                    break
-            elif op == DONE:
-                where = slot
-                if rows[at + 6] != 0:
-                    access = registers[me, rows[at + 6]]
-                    where = nowhere if access < 0 else (access >> shift) * window + (access & mask)
-                record[DONE_AT, where] = clock
-            elif op == POSTED:
-                where = slot
-                if rows[at + 6] != 0:
-                    access = registers[me, rows[at + 6]]
-                    where = nowhere if access < 0 else (access >> shift) * window + (access & mask)
-                record[POSTED_AT_, where] = clock
+                    record[(where << RECORD_BITS) + POSTED] = clock
+            elif op == BRANCH:
+                if a == 0:
+                    holds_true = x == y
+                elif a == 1:
+                    holds_true = x != y
+                elif a == 2:
+                    holds_true = x < y
+                elif a == 3:
+                    holds_true = x <= y
+                elif a == 4:
+                    holds_true = x > y
+                else:
+                    holds_true = x >= y
+                if not holds_true:
+                    place = rows[at + D]
             elif op == JUMP:
-                place = rows[at + 9]
+                place = rows[at + D]
+            elif op == LET:
+                if a == 0:
+                    result = x + y
+                elif a == 1:
+                    result = x - y
+                elif a == 2:
+                    result = x * y
+                elif a == 3:
+                    result = min(x, y)
+                else:
+                    result = max(x, y)
+                target = rows[at + C]
+                if rows[at + B] == REGISTER:
+                    registers[my_registers + (target & INDEX)] = result
+                    if target == 0:
+                        slot = (result >> shift) * window + (result & mask)
+                        slot = nowhere if result < 0 else slot & INDEX
+                        base = (slot * width) & INDEX
+                        row_of = (slot * columns_each) & INDEX
+                elif rows[at + B] == OWN_CELL:
+                    cells[(target + vcpu) & INDEX] = result
+                else:
+                    cells[target & INDEX] = result
             elif op == BOOK:
-                access = registers[me, rows[at + 7]]
-                where = nowhere if access < 0 else (access >> shift) * window + (access & mask)
-                stage_time[where * width + rows[at + 6]] += x
+                access = registers[my_registers + (rows[at + B] & INDEX)]
+                where = (access >> shift) * window + (access & mask)
+                where = nowhere if access < 0 else where & INDEX
+                stage_time[((where * width) & INDEX) + (a & INDEX)] += y
             elif op == HALT:
                 state = HALTED
                 break
-            else:  # LET or BRANCH
-                which = rows[at + 6]
-                if op == BRANCH:
-                    if which == 0:
-                        holds_true = x == y
-                    elif which == 1:
-                        holds_true = x != y
-                    elif which == 2:
-                        holds_true = x < y
-                    elif which == 3:
-                        holds_true = x <= y
-                    elif which == 4:
-                        holds_true = x > y
-                    else:
-                        holds_true = x >= y
-                    if not holds_true:
-                        place = rows[at + 9]
-                else:
-                    if which == 0:
-                        result = x + y
-                    elif which == 1:
-                        result = x - y
-                    elif which == 2:
-                        result = x * y
-                    elif which == 3:
-                        result = min(x, y)
-                    else:
-                        result = max(x, y)
-                    target = rows[at + 8]
-                    if rows[at + 7] == REGISTER:
-                        registers[me, target] = result
-                        if target == 0:
-                            slot = (
-                                nowhere
-                                if result < 0
-                                else (result >> shift) * window + (result & mask)
-                            )
-                            base = slot * width
-                    elif rows[at + 7] == OWN_CELL:
-                        cells[target + vcpu] = result
-                    else:
-                        cells[target] = result
 
         # ---- lay its state down -------------------------------------------------------------
-        actors[me, A_PLACE] = place
-        actors[me, A_CLOCK] = clock
-        actors[me, A_ACCESS_SLOT] = slot
-        actors[me, A_OPENED] = opened
-        actors[me, A_LEFT] = left
-        actors[me, A_REASON] = reason
-        actors[me, A_STATE] = state
+        actors[own + A_PLACE] = place
+        actors[own + A_CLOCK] = clock
+        actors[own + A_ACCESS_SLOT] = slot
+        actors[own + A_STATE] = state
         if outside != 0:
             world[NOW] = now
             world[COUNTER] = counter
             world[RUNNING] = me
             world[WHO] = vcpu if outside == NEEDS_BLOCK else queue
-            if with_heap:
-                heap_place[n] = size
+            heap_place[n] = size
             return outside
-        if sleeping and with_heap:
+        if sleeping:  # its number is the highest, so at a tie it stands behind
+            time = wake_times[me]
             hole = size
             size += 1
             while hole > 0:
-                parent = (hole - 1) // 2
-                if not _earlier(wake_times, wake_numbers, me, heap[parent]):
+                parent = (hole - 1) >> 1
+                upper = heap[parent] & INDEX
+                if wake_times[upper] <= time:
                     break
-                heap[hole] = heap[parent]
-                heap_place[heap[hole]] = hole
+                heap[hole] = upper
+                heap_place[upper] = hole
                 hole = parent
             heap[hole] = me
             heap_place[me] = hole
-        me = -1
+        me = np.int64(-1)
 
     world[NOW] = now
     world[COUNTER] = counter
     world[RUNNING] = -1
-    if with_heap:
-        heap_place[n] = size
+    heap_place[n] = size
     return FINISHED

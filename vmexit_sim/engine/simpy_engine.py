@@ -24,13 +24,13 @@ from vmexit_sim.engine.deadlock import Waiting, deadlock_error
 from vmexit_sim.engine.window import RECORDED, Window, no_effect_error
 from vmexit_sim.lowering import VCPU_SHIFT, Lowered
 from vmexit_sim.measure.records import ExitTally, Records, ResourceUse, RunResult, Summary
-from vmexit_sim.program import Actor, Mode, Op
+from vmexit_sim.program import MARKS, NEXT_MARK, Actor, Mode, Op
 from vmexit_sim.steps import TIMED_OUT, Queue
 
 (
-    SPEND, TAKE, TIMED_TAKE, PUT, EXIT, ENTRY, START, RESUME, NEXT, DONE, POSTED, LET, BRANCH, JUMP,
-    BOOK, SYNC, HALT,
+    PASS, MARK, TAKE, PUT, DONE, POSTED, LET, BRANCH, JUMP, BOOK, SYNC, TIMED_TAKE, HALT,
 ) = map(int, Op)  # fmt: skip
+START, EXIT, ENTRY, RESUME = MARKS.values()
 (
     CONSTANT, REGISTER, COLUMN, COLUMN_OF, CELL, OWN_CELL, LENGTH, OWN_LENGTH, CLOCK, POSTED_AT,
 ) = map(int, Mode)  # fmt: skip
@@ -195,20 +195,46 @@ class Simulation:
             return len(lines[index + vcpu if mode == OWN_LENGTH else index].items)
 
         while True:
-            row = rows[place]  # (op, ahead, x mode, x, y mode, y, a, b, c, d)
+            op, ahead, spend, x_mode, x, y_mode, y, a, b, c, d = rows[place]
             place += 1
-            op = row[0]
-            clock += row[1]
-            if op == SPEND:
-                amount = by_number[row[3]][slot] if row[2] == COLUMN else value(row[2], row[3])
+            clock += ahead
+            if spend:
+                amount = by_number[x][slot] if x_mode == COLUMN else value(x_mode, x)
                 clock += amount
-                stage_time[base + row[6]] += amount
+                stage_time[base + spend - 1] += amount
+            if op == MARK:
+                if a & START:
+                    opened = clock
+                    if start[slot] < 0:
+                        start[slot] = clock
+                        arrived = arrival[slot]
+                        due[slot] = clock if arrived < 0 else arrived + compute[slot]
+                if a & EXIT:
+                    reason, left = b, clock
+                    exits[slot] += 1
+                if a & ENTRY:
+                    exit_times[reason].append(clock - left)
+                if a & RESUME:
+                    stall[slot] += clock - opened
+                    if resume[slot] < 0:
+                        resume[slot] = clock
+                if a & NEXT_MARK:
+                    if following == loaded:
+                        loaded += self._load(vcpu)
+                    if following < loaded:
+                        registers[0] = following
+                        slot = window + (following & mask)
+                        base = slot * width
+                        following += 1
+                        place = entries[classes[slot]]
+                    else:
+                        place = self.program.end
             elif op in (TAKE, TIMED_TAKE):
                 if clock > now:
                     yield Timeout(env, clock - now)
                     now = clock
-                line = lines[row[6] + vcpu * row[7]]
-                timeout = value(row[2], row[3]) if op == TIMED_TAKE else None
+                line = lines[a + vcpu * b]
+                timeout = value(x_mode, x) if op == TIMED_TAKE else None
                 if line.items:
                     item = line.items.popleft()
                     line.stored += now
@@ -219,27 +245,27 @@ class Simulation:
                     item = TIMED_OUT
                 else:
                     wake = env.event() if timeout is None else Timeout(env, timeout, TIMED_OUT)
-                    spot = line.wait(wake, now, value(row[4], row[5]), name)
+                    spot = line.wait(wake, now, value(y_mode, y), name)
                     item = yield wake
                     now = int(env.now)
                     if timeout is not None and item == TIMED_OUT:
                         line.waiters.remove(spot)
                         line.waiting += now
-                    stage_time[base + row[8]] += now - clock
+                    stage_time[base + c] += now - clock
                     clock = now
-                if row[9] >= 0:
-                    registers[row[9]] = item
-                    if row[9] == 0:
+                if d >= 0:
+                    registers[d] = item
+                    if d == 0:
                         slot = slot_of(item)
                         base = slot * width
             elif op == PUT:
                 if clock > now:
                     yield Timeout(env, clock - now)
                     now = clock
-                line = lines[row[6] + vcpu * row[7]]
+                line = lines[a + vcpu * b]
                 if line.is_lock and name in line.holders:
                     line.holders.remove(name)
-                item = value(row[2], row[3])
+                item = value(y_mode, y) if y_mode else y
                 refused = 0
                 if line.waiters:
                     line.hand_over(env, now, item)
@@ -248,60 +274,33 @@ class Simulation:
                     line.stored -= now
                 else:
                     refused = 1
-                if row[8] >= 0:
-                    registers[row[8]] = refused
-            elif op == EXIT:
-                reason, left = row[6], clock
-                exits[slot] += 1
-            elif op == ENTRY:
-                exit_times[reason].append(clock - left)
-            elif op == START:
-                opened = clock
-                if start[slot] < 0:
-                    start[slot] = clock
-                    arrived = arrival[slot]
-                    due[slot] = clock if arrived < 0 else arrived + compute[slot]
-            elif op == RESUME:
-                stall[slot] += clock - opened
-                if resume[slot] < 0:
-                    resume[slot] = clock
-            elif op == NEXT:
-                if following == loaded:
-                    loaded += self._load(vcpu)
-                if following < loaded:
-                    registers[0] = following
-                    slot = window + (following & mask)
-                    base = slot * width
-                    following += 1
-                    place = entries[classes[slot]]
-                else:
-                    place = self.program.end
+                if c >= 0:
+                    registers[c] = refused
             elif op == DONE:
-                done[slot_of(registers[row[6]]) if row[6] else slot] = clock
-            elif op == POSTED:
-                posted[slot_of(registers[row[6]]) if row[6] else slot] = clock
+                done[slot_of(registers[a]) if a else slot] = clock
             elif op == LET:
-                result = OPERATORS[row[6]](value(row[2], row[3]), value(row[4], row[5]))
-                if row[7] == REGISTER:
-                    registers[row[8]] = result
-                    if row[8] == 0:
+                result = OPERATORS[a](value(x_mode, x), value(y_mode, y))
+                if b == REGISTER:
+                    registers[c] = result
+                    if c == 0:
                         slot = slot_of(result)
                         base = slot * width
                 else:
-                    cells[row[8] + (vcpu if row[7] == OWN_CELL else 0)] = result
+                    cells[c + (vcpu if b == OWN_CELL else 0)] = result
             elif op == BRANCH:
-                if not RELATIONS[row[6]](value(row[2], row[3]), value(row[4], row[5])):
-                    place = row[9]
+                if not RELATIONS[a](value(x_mode, x), value(y_mode, y)):
+                    place = d
             elif op == JUMP:
-                place = row[9]
+                place = d
+            elif op == POSTED:
+                posted[slot_of(registers[a]) if a else slot] = clock
             elif op == BOOK:
-                where = slot_of(registers[row[7]]) * width
-                stage_time[where + row[6]] += value(row[2], row[3])
+                stage_time[slot_of(registers[b]) * width + a] += value(y_mode, y)
             elif op == SYNC:
                 if clock > now:
                     yield Timeout(env, clock - now)
                     now = clock
-            else:  # HALT
+            elif op == HALT:
                 if actor.is_vcpu:
                     self.finish[vcpu] = clock
                 return
