@@ -165,7 +165,6 @@ def test_an_unknown_name_suggests_the_nearest() -> None:
         find_scenario("bunched-and-sprad")
 
 
-@pytest.mark.xfail(reason="a cost's file is looked for beside the platform", strict=True)
 def test_a_measured_cost_stands_beside_the_scenario(tmp_path: Path) -> None:
     (tmp_path / "times.csv").write_text("ps\n5\n7\n")
     cost = {"kind": "empirical", "file": "times.csv", "column": "ps"}
@@ -173,7 +172,6 @@ def test_a_measured_cost_stands_beside_the_scenario(tmp_path: Path) -> None:
     assert opened.platform.costs.item.value.mean_ps == 6
 
 
-@pytest.mark.xfail(reason="the device catalog is not looked for beside the scenario", strict=True)
 def test_a_device_catalog_stands_beside_the_scenario(tmp_path: Path) -> None:
     (tmp_path / "mine-devices.toml").write_text(catalog.names("devices")["qemu"].read_text())
     assert open_scenario(scenario(devices="mine-devices.toml"), tmp_path / "mine.toml")

@@ -401,7 +401,6 @@ def test_waiting_for_what_nobody_brings_is_a_deadlock() -> None:
         spent([take(BOX, WAIT)])
 
 
-@pytest.mark.xfail(reason="an item of -1 is taken for a time-out", strict=True)
 def test_any_integer_may_be_an_item_where_nobody_times_out() -> None:
     waiter = [take(BOX, WAIT, into=A, timeout=100), spend(WORK, 1)]
     result = tried(by_vcpu(waiter, [put(BOX, -1)]), **one_each([0, 30]))

@@ -164,7 +164,6 @@ def test_people_read_times_in_a_fitting_unit(picoseconds: int, text: str) -> Non
     assert format_time(picoseconds) == text
 
 
-@pytest.mark.xfail(reason="999.999 ns is shown as '1000 ns'", strict=True)
 def test_rounding_up_moves_on_to_the_next_unit() -> None:
     assert format_time(999_999) == "1 µs"
 

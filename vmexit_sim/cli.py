@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -44,9 +45,14 @@ app.command(models_app)
 app.register_install_completion_command()
 
 
-def _at_least_one(_: object, value: int | None) -> None:
-    if value is not None and value < 1:
-        raise ValueError("must be 1 or more")
+def _at_least(least: int) -> Callable[[object, int | None], None]:
+    """A check of a whole number on the command line."""
+
+    def check(_: object, value: int | None) -> None:
+        if value is not None and value < least:
+            raise ValueError(f"must be {least} or more")
+
+    return check
 
 
 Json = Annotated[bool, Parameter(name="--json", negative=(), group=OUTPUT)]
@@ -65,10 +71,10 @@ def compare(
     only: Names = None,
     during: Names = None,
     timers: Flag = False,
-    reps: int | None = None,
-    seed: int | None = None,
+    reps: Annotated[int | None, Parameter(validator=_at_least(1))] = None,
+    seed: Annotated[int | None, Parameter(validator=_at_least(0))] = None,
     engine: Engine = "auto",
-    jobs: Annotated[int | None, Parameter(validator=_at_least_one)] = None,
+    jobs: Annotated[int | None, Parameter(validator=_at_least(1))] = None,
     json: Json = False,
 ) -> None:
     """Run several policies on the same guest and show what each costs.
@@ -132,8 +138,8 @@ def run(
     only: Names = None,
     during: Names = None,
     timers: Flag = False,
-    seed: int | None = None,
-    replication: int = 0,
+    seed: Annotated[int | None, Parameter(validator=_at_least(0))] = None,
+    replication: Annotated[int, Parameter(validator=_at_least(0))] = 0,
     engine: Engine = "auto",
     records: Path | None = None,
     json: Json = False,
@@ -167,6 +173,8 @@ def run(
     """
     from vmexit_sim.study.compare import run_once
 
+    if records is not None:
+        _check_parquet(records, "--records")
     chosen = None if policy is None else [policy]
     opened = _opened(scenario, chosen, platform, only, during, timers, None, seed)
     results = [
@@ -253,9 +261,7 @@ def trace_import(
     from vmexit_sim.guest.qemu_trace import read_trace
     from vmexit_sim.guest.table import save_table
 
-    if output.suffix != ".parquet":
-        raise InputError("is no Parquet file's name", key="--output", value=str(output),
-                         mend="end it with .parquet")  # fmt: skip
+    _check_parquet(output, "--output")
     path = catalog.find("traces", trace) if trace in catalog.names("traces") else _existing(trace)
     read = read_trace(path, load_devices(), strict=strict)
     save_table(read.table, output)
@@ -313,6 +319,7 @@ def main(arguments: list[str] | None = None) -> None:
     logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)
     try:
         app(arguments, exit_on_error=False)
+        sys.stdout.flush()
     except CycloptsError:
         sys.exit(USER_ERROR)  # cyclopts has said what is wrong
     except VmexitError as error:
@@ -322,9 +329,24 @@ def main(arguments: list[str] | None = None) -> None:
         print("vmexit-sim: interrupted", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # the reader (head, a pager) has seen enough
-        sys.stderr.close()
+        _forget_output()
         sys.exit(0)
+    except OSError as error:  # a full disk
+        print(f"vmexit-sim: output cannot be written: {error.strerror or error}", file=sys.stderr)
+        _forget_output()
+        sys.exit(1)
     sys.exit(0)
+
+
+def _forget_output() -> None:
+    """Keep Python from writing again, at its end, what could not be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _check_parquet(path: Path, option: str) -> None:
+    if path.suffix != ".parquet":
+        raise InputError("is no Parquet file's name", key=option, value=str(path),
+                         mend="end it with .parquet")  # fmt: skip
 
 
 def _opened(

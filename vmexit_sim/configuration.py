@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from types import NoneType, UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Tag,
     ValidationError,
     ValidationInfo,
 )
@@ -131,12 +133,12 @@ def _explained(
     model: type[BaseModel], item: dict[str, Any], file: object, key: str | None
 ) -> InputError:
     prefix = [] if key is None else [key]
-    place = ".".join([*prefix, *map(str, item["loc"])]) or None
+    names, known = _walk(model, item["loc"])
+    place = ".".join([*prefix, *names]) or None
     cause = item.get("ctx", {}).get("error")
     if isinstance(cause, _Misfit):
         return cause.error.located(file=file, key=place)
     if item["type"] == "extra_forbidden":
-        known = _keys_at(model, item["loc"][:-1])
         mend = nearest(str(item["loc"][-1]), known) if known else None
         return InputError("is no key here", file=file, key=place, mend=mend)
     if item["type"] == "missing":
@@ -147,12 +149,69 @@ def _explained(
                       file=file, key=place, value=value)  # fmt: skip
 
 
-def _keys_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    """The keys that a model knows at a place; empty where that cannot be told."""
+def _walk(model: type[BaseModel], path: tuple[int | str, ...]) -> tuple[list[str], list[str]]:
+    """A place as the file has it, and the keys that are known where its last part stands.
+
+    pydantic's own path also holds the tags of unions, and whatever stands below a value that was
+    rewritten before it was checked; neither is in the file.
+    """
     current: Any = model
+    names: list[str] = []
+    known: list[str] = []
     for part in path:
-        fields = getattr(current, "model_fields", None)
-        if fields is None or part not in fields:
-            return []
-        current = fields[part].annotation
-    return sorted(getattr(current, "model_fields", {}))
+        tagged = _tagged(current, part)
+        if tagged is not None:
+            current = tagged
+            continue
+        current = _unwrapped(current)
+        fields = _fields(current)
+        if isinstance(part, int):
+            current = (get_args(current) or (None,))[0]
+        elif fields:
+            known = sorted(fields)
+            current = fields.get(part)
+        elif names and part == "value":
+            continue
+        names.append(str(part))
+    return names, known
+
+
+def _fields(annotation: Any) -> dict[str, Any]:
+    """What a model's keys hold, by the names that files use."""
+    fields = getattr(annotation, "model_fields", {})
+    return {
+        field.alias or name: Annotated[field.annotation, *field.metadata]
+        if field.metadata
+        else field.annotation
+        for name, field in fields.items()
+    }
+
+
+def _unwrapped(annotation: Any) -> Any:
+    """An annotation without what decorates it, and without None."""
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) in (Union, UnionType):
+        rest = [part for part in get_args(annotation) if part is not NoneType]
+        if len(rest) == 1:
+            return _unwrapped(rest[0])
+    return annotation
+
+
+def _tagged(annotation: Any, tag: int | str) -> Any:
+    """The member of a union that a tag means; None if that is no union, or it has no such tag."""
+    union = _unwrapped(annotation)
+    if get_origin(union) not in (Union, UnionType):
+        return None
+    for member in get_args(union):
+        if get_origin(member) is Annotated:
+            tags = [part.tag for part in get_args(member)[1:] if isinstance(part, Tag)]
+            if tag in tags:
+                return get_args(member)[0]
+        inner = _tagged(member, tag)
+        if inner is not None:
+            return inner
+        kind = getattr(member, "model_fields", {}).get("kind")
+        if kind is not None and tag in get_args(kind.annotation):
+            return member
+    return None

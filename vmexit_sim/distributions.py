@@ -24,6 +24,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from vmexit_sim.configuration import Configured, Time, misfit
 from vmexit_sim.errors import InputError, nearest
+from vmexit_sim.units import LONGEST_PS
 
 Times = npt.NDArray[np.int64]
 """Picoseconds, one per draw."""
@@ -225,6 +226,8 @@ Distribution = Annotated[
 
 
 def _whole(times: npt.NDArray[np.float64]) -> Times:
+    if (times > LONGEST_PS).any():
+        raise InputError("draws a time longer than 53 days", mend="shorten its mean or its cv")
     return np.rint(times).astype(np.int64)
 
 

@@ -62,6 +62,10 @@ class InputErrors(InputError):
         self.errors = list(errors)
         super().__init__("\n".join(str(error) for error in self.errors))
 
+    def located(self, *, file: object = None, key: str | None = None) -> InputError:
+        """Each of them, with the place filled in where it was not known."""
+        return InputErrors(error.located(file=file, key=key) for error in self.errors)
+
 
 class SimulationError(VmexitError):
     """The model cannot go on, for instance because of a deadlock."""

@@ -39,6 +39,7 @@ from vmexit_sim.steps import (
     Stage,
     Step,
     Steps,
+    aside,
     leave,
     let,
     loop,
@@ -84,6 +85,16 @@ class Lowered:
     policy: Policy
     codes: npt.NDArray[np.int64]
     catalog: DeviceCatalog
+
+    @property
+    def outstanding(self) -> int:
+        """The most accesses of a vCPU that can wait for their effect at a time."""
+        return max((rule.mechanism.outstanding for rule in self.policy.rules), default=1)
+
+    def reach(self, accesses: npt.NDArray[np.int64]) -> float:
+        """The share that the policy's own rules decide of so many accesses of each class."""
+        own = np.array([_unpacked(int(code))[0] < len(self.policy.rules) for code in self.codes])
+        return float(accesses[own].sum() / max(accesses.sum(), 1))
 
     def feed(self, workload: Workload, streams: Streams, vcpu: int, rows: int) -> Iterator[Columns]:
         """One vCPU's accesses as an engine wants them: the program's columns, block by block.
@@ -171,7 +182,7 @@ def _one_access(
     """The guest's part around one access."""
     if access.waited:
         for each in (mechanism, *others):
-            yield from each.before_halt(host)
+            yield from aside(each.before_halt(host), "halt")
     if access.open_loop:
         yield let(REMAINING, Column("arrival"), "-", Clock())
         yield when(
@@ -181,7 +192,7 @@ def _one_access(
     yield from _guest_time(host, interrupting, stage, Column("compute"))
     yield stamp(Moment.START)
     for other in others:
-        yield from other.before_others(host)
+        yield from aside(other.before_others(host), "before")
     yield from mechanism.access(host, access)
     yield stamp(Moment.RESUME)
     yield NextAccess()
@@ -196,7 +207,7 @@ def _guest_time(
         return
     serve: list[Step] = []
     for mechanism in interrupting:
-        serve.extend(mechanism.serve_interrupt(host))
+        serve.extend(aside(mechanism.serve_interrupt(host), "interrupt"))
     yield let(REMAINING, amount)
     yield loop(
         [
@@ -246,7 +257,7 @@ def _codes(
     location = np.array([_LOCATIONS.index(catalog.of(name).location) for name in table.devices]
                         or [0])[table.device]  # fmt: skip
     by_operation = np.array([r.mechanism.by_operation for r in (*policy.rules, *AS_RECORDED)])[rule]
-    first, last = (ends & by_operation for ends in _ends(table, before, after))
+    first, last = (ends & by_operation for ends in _ends(table, rule, before, after))
     facts: list[npt.NDArray[Any]] = [
         table.write, *(table.has(flag) for flag in _FACTS), table.arrival != NEVER, first, last,
     ]  # fmt: skip
@@ -283,17 +294,24 @@ def _unpacked(code: int) -> tuple[int, AccessClass]:
 
 
 def _ends(
-    table: AccessTable, before: int, after: npt.NDArray[np.int64]
+    table: AccessTable,
+    rule: npt.NDArray[np.int64],
+    before: int,
+    after: npt.NDArray[np.int64],
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Which rows are their operation's first and last, unrelated rows in between aside."""
-    first = np.zeros(len(table), np.bool_)
+    """Which rows are the first and the last of their operation that their rule decides.
+
+    A row that belongs to no operation is a first of its own, and the last of none.
+    """
+    first = table.operation < 0
     last = np.zeros(len(table), np.bool_)
     rows = np.flatnonzero(table.operation >= 0)
-    operation = table.operation[rows]
+    rules = int(rule.max(initial=0)) + 1
+    operation = table.operation[rows] * rules + rule[rows]
     begun, place = np.unique(operation, return_index=True)
-    first[rows[place[begun > before]]] = True
+    first[rows[place[begun // rules > before]]] = True
     ended, place = np.unique(operation[::-1], return_index=True)
-    last[rows[::-1][place[~np.isin(ended, after)]]] = True
+    last[rows[::-1][place[~np.isin(ended // rules, after)]]] = True
     return first, last
 
 

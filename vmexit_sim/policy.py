@@ -20,7 +20,7 @@ from pydantic import BeforeValidator, Field, InstanceOf, model_validator
 
 from vmexit_sim.catalog import find
 from vmexit_sim.configuration import Configured, checked, misfit, read_toml
-from vmexit_sim.errors import InputError
+from vmexit_sim.errors import InputError, InputErrors
 from vmexit_sim.guest.table import AccessTable, Agent, Flag, Kind, Phase, Space
 from vmexit_sim.mechanisms import Mechanism, make_mechanism
 
@@ -80,6 +80,8 @@ class Match(Configured):
             if wanted is not None:
                 mask &= table.has(flag) == wanted
         register = table.address & 0xFFF
+        if self.register_below is not None or self.register_from is not None:
+            mask &= table.space == Space.PCI_CONFIG
         if self.register_below is not None:
             mask &= register < self.register_below
         if self.register_from is not None:
@@ -96,9 +98,13 @@ def _mechanism(stated: object) -> object:
         return stated
     try:
         return make_mechanism(stated)
+    except InputErrors as several:
+        parts = "; ".join(f"{part.key or ''} {part.problem}".strip() for part in several.errors)
+        raise misfit(
+            f"has parameters that do not fit: {parts}", mend=several.errors[0].mend
+        ) from None
     except InputError as error:
-        problem = error.problem if error.key is None else f"{error.key} {error.problem}"
-        raise misfit(problem, value=error.value, mend=error.mend) from None
+        raise misfit(error.problem, value=error.value, mend=error.mend) from None
 
 
 class Rule(Configured):

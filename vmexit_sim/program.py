@@ -177,7 +177,7 @@ class Assembler:
     _columns: dict[str, int] = field(default_factory=dict)
     _reasons: dict[str, int] = field(default_factory=dict)
     _draws: dict[str, Draw] = field(default_factory=dict)
-    _occurrences: dict[Stage, int] = field(default_factory=dict)
+    _occurrences: dict[str, int] = field(default_factory=dict)
     _queue_places: list[Queue] = field(default_factory=list)
     _cell_places: list[Cell] = field(default_factory=list)
 
@@ -223,10 +223,10 @@ class Assembler:
         """Lay steps; `leaves` gathers the jumps out of a loop, `fixed` what needs no row."""
         for step in steps:
             match step:
-                case Spend(stage, cost, whose):
+                case Spend(stage, cost, whose, aside):
                     if cost == 0 or (isinstance(cost, Constant) and cost.value == 0):
                         continue
-                    operand = self._cost(stage, cost, whose)
+                    operand = self._cost(stage, cost, whose, aside)
                     number = self._stage(stage)
                     if fixed is not None and self._own_access and isinstance(operand, int):
                         fixed[number] = fixed.get(number, 0) + operand
@@ -333,14 +333,15 @@ class Assembler:
             target = self._label = len(self.rows)
         self.rows[row] = (*self.rows[row][:-1], target)
 
-    def _cost(self, stage: Stage, cost: Cost, whose: Register | None) -> Operand:
+    def _cost(self, stage: Stage, cost: Cost, whose: Register | None, aside: str) -> Operand:
         if isinstance(cost, Constant):
             return cost.value
         if isinstance(cost, (int, Register, Column, Cell, Length, Clock, PostedAt)):
             return cost
-        occurrence = self._occurrences.get(stage, 0)
-        self._occurrences[stage] = occurrence + 1
-        draw = Draw(f"cost/{stage.name}/{occurrence}", cost)
+        path = f"cost/{aside}/{stage.name}" if aside else f"cost/{stage.name}"
+        occurrence = self._occurrences.get(path, 0)
+        self._occurrences[path] = occurrence + 1
+        draw = Draw(f"{path}/{occurrence}", cost)
         variants = [name for name, known in self._draws.items() if known.purpose == draw.purpose]
         for name in variants:
             if self._draws[name] == draw:

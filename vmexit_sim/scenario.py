@@ -21,7 +21,8 @@ workload) becomes such a scenario too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache, partial
@@ -217,7 +218,7 @@ def find_scenario(name: str = DEFAULT_SCENARIO) -> tuple[Scenario, Path | None]:
             guest = {"traces": "trace", "workloads": "workload"}[kind]
             return _for_guest(name, {guest: name}), None
     path = Path(name)
-    if not path.exists():
+    if not path.is_file():
         known = [*scenarios, *catalog.names("traces"), *catalog.names("workloads")]
         raise InputError("is no scenario, trace, table or workload", value=name,
                          mend=nearest(name, known))  # fmt: skip
@@ -251,14 +252,30 @@ def open_scenario(scenario: Scenario, path: Path | None = None) -> Opened:
     Raises:
         InputError: something named is not there, or does not fit.
     """
-    devices = load_devices(scenario.devices)
+    with _at(path, "devices"):
+        devices = load_devices(str(catalog.find("devices", scenario.devices, path)))
+    with _at(path, "platform"):
+        platform = load_platform(scenario.platform, path, scenario.costs)
+    policies = []
+    for number, name in enumerate(scenario.policies):
+        with _at(path, f"policies.{number}"):
+            policies.append(load_policy(name, path))
+    blocks = []
+    for number, block in enumerate(scenario.blocks):
+        with _at(path, f"blocks.{number}"):
+            blocks.append(load_block(block, devices, path, scenario.name))
     return Opened(
-        scenario=scenario,
-        platform=load_platform(scenario.platform, path, scenario.costs),
-        policies=[load_policy(name, path) for name in scenario.policies],
-        catalog=devices,
-        blocks=[load_block(block, devices, path, scenario.name) for block in scenario.blocks],
+        scenario=scenario, platform=platform, policies=policies, catalog=devices, blocks=blocks
     )
+
+
+@contextmanager
+def _at(path: Path | None, key: str) -> Iterator[None]:
+    """Say where in a scenario something is named that cannot be found."""
+    try:
+        yield
+    except InputError as error:
+        raise error if path is None else error.located(file=path, key=key) from None
 
 
 def load_block(
@@ -274,10 +291,10 @@ def load_block(
         guest = load_workload(guest.workload, path)
     opened: Callable[[AccessTable], Workload] = Recorded
     if isinstance(guest, TraceGuest):
-        table = cached_trace(catalog.find("traces", guest.trace, path), devices).table
+        table = cached_trace(_file_of(guest.trace, path), devices).table
         opened = partial(Emulated, catalog=devices)
     elif isinstance(guest, TableGuest):  # its emulation times are its own
-        table = load_table(catalog.find("traces", guest.table, path))
+        table = load_table(_file_of(guest.table, path))
     else:
         if block.only or block.during:
             raise InputError("chooses among a synthetic guest's accesses", key="only",
@@ -295,6 +312,11 @@ def load_block(
         table=chosen,
         is_recorded=True,
     )
+
+
+def _file_of(name: str, beside: Path | None) -> Path:
+    """A recorded guest's file: any file that is there, whatever its name ends in."""
+    return Path(name) if Path(name).is_file() else catalog.find("traces", name, beside)
 
 
 def select(

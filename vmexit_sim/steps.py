@@ -16,7 +16,7 @@ holds a token, a doorbell a queue of capacity one, a timer a `take` that times o
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, IntEnum
 from typing import Literal, TypeAlias
 
@@ -136,20 +136,26 @@ in the program, access), so a policy that skips a stage shifts no other draw."""
 ACCESS = Register("access")
 """The access on which time is booked; accesses are numbered per vCPU, in program order."""
 
-TIMED_OUT = -1
-"""What a `take` that ran out of time leaves in its register."""
+NOBODY = -1
+"""The access of an actor that works for none: its time is booked where nobody looks."""
+
+TIMED_OUT = -(2**62)
+"""What a `take` that ran out of time leaves in its register; no item has this value."""
 
 
 @dataclass(frozen=True)
 class Spend:
     """The actor's clock advances by `cost`, booked on the current access as `stage`.
 
-    `whose` names the access that a random cost's draw belongs to (None: the current one).
+    `whose` names the access that a random cost's draw belongs to (None: the current one). `aside`
+    tells steps that others have put into a path from the path's own, so that these meet the same
+    draws with and without them.
     """
 
     stage: Stage
     cost: Cost
     whose: Register | None
+    aside: str = ""
 
 
 @dataclass(frozen=True)
@@ -319,3 +325,23 @@ def stamp(moment: Moment, access: Register = ACCESS, *, reason: str | None = Non
 def book(stage: Stage, amount: Operand, access: Register) -> Book:
     """Book time on another access."""
     return Book(stage, amount, access)
+
+
+def aside(steps: Iterable[Step], name: str) -> Steps:
+    """Steps that somebody puts into another's path; random costs in them have draws of their own.
+
+    Args:
+        steps: what is done.
+        name: for whom; part of the names of the streams of random costs.
+    """
+    for step in steps:
+        match step:
+            case Spend():
+                yield replace(step, aside=name)
+            case When():
+                then, otherwise = aside(step.then, name), aside(step.otherwise, name)
+                yield replace(step, then=tuple(then), otherwise=tuple(otherwise))
+            case Loop(body):
+                yield Loop(tuple(aside(body, name)))
+            case _:
+                yield step

@@ -114,7 +114,7 @@ def format_time(picoseconds: float, digits: int = 4) -> str:
     """A time for people: the unit that leaves one to three digits before the point."""
     magnitude = abs(picoseconds)
     for unit, scale in (("s", SECOND), ("ms", MILLISECOND), ("µs", MICROSECOND), ("ns", 1_000)):
-        if magnitude >= scale:
+        if float(f"{magnitude:.{digits}g}") >= scale:
             return f"{_rounded(picoseconds / scale, digits)} {unit}"
     return "0" if magnitude == 0 else f"{_rounded(picoseconds, digits)} ps"
 

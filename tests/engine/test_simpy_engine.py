@@ -279,7 +279,6 @@ def test_random_costs_differ_between_seeds_and_replications() -> None:
     assert len({result.finish[0] for result in runs}) == 3
 
 
-@pytest.mark.xfail(reason="a flush in front takes the first occurrence's draw", strict=True)
 def test_a_rule_that_reaches_nothing_shifts_no_draw() -> None:
     guest = make_table(4, space=Space.MMIO)
     rule = Rule(side="host", match=Match(space=["pci_config"]), mechanism="batched_hypercall")

@@ -223,7 +223,6 @@ def test_parameters_that_do_not_fit_are_refused(parameters: dict[str, Any], says
         make_mechanism(batched(**parameters))
 
 
-@pytest.mark.xfail(reason="two batching rules flush each other at every access", strict=True)
 def test_two_batching_rules_gather_side_by_side() -> None:
     space = [Space.PCI_CONFIG] * 8 + [Space.MMIO] * 8
     workload = Recorded(make_table(16, space=space, write=1))
@@ -237,7 +236,6 @@ def test_two_batching_rules_gather_side_by_side() -> None:
     assert result.summary.exits == 3
 
 
-@pytest.mark.xfail(reason="the timer wakes after the last vCPU's end", strict=True)
 def test_nobody_waits_for_less_than_no_time(gathered: Any) -> None:
     ran = gathered(4, {"max_wait": "1 s"})
     assert all(use.waiting >= 0 for use in ran.result.resources)

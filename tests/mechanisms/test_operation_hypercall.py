@@ -49,6 +49,5 @@ def test_one_32_bit_bar_is_one_exit(run_by: Any) -> None:
     assert run_by("operation_hypercall", workload=bar).exits == {"VMCALL": 1}
 
 
-@pytest.mark.xfail(reason="an access that belongs to no operation costs nothing", strict=True)
 def test_an_access_of_no_operation_still_makes_a_call(run_by: Any) -> None:
     assert run_by("operation_hypercall", 2, operation=-1).exits == {"VMCALL": 2}

@@ -61,7 +61,6 @@ def test_turning_decoding_on_is_the_back_ends_work(run_by: Any) -> None:
     assert ran.column("stall") == [81 * US]
 
 
-@pytest.mark.xfail(reason="the back end's idling is booked on the access before", strict=True)
 def test_the_back_ends_idling_is_on_no_access(run_by: Any) -> None:
     ran = run_by("paravirtual_front_end", 2, platform="ideal", costs=COSTS, compute=100 * US)
     assert "back end idle" not in ran.stages(0, guest=True)

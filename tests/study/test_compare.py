@@ -94,7 +94,6 @@ def test_progress_is_told_before_each_policy() -> None:
     assert told == ["b: linux-default", "b: hypercall"]
 
 
-@pytest.mark.xfail(reason="of a synthetic guest the examples' share is told", strict=True)
 def test_the_reach_is_the_share_of_the_guests_accesses(tmp_path: Any) -> None:
     path = tmp_path / "reads.toml"
     path.write_text(

@@ -85,6 +85,7 @@ class CompiledSimulation:
     """One run of a program over a guest's accesses."""
 
     def __init__(self, lowered: Lowered, window: Window, *, keep_rows: bool = False) -> None:
+        self.lowered = lowered
         self.program = program = lowered.program
         self.window = window
         self.items = np.zeros(0, np.int64)
@@ -109,6 +110,8 @@ class CompiledSimulation:
         self.actors = np.zeros((n, k.ACTOR), np.int64)
         self.actors[:, k.A_PLACE] = [actor.entry for actor in program.actors]
         self.actors[:, k.A_VCPU] = [actor.vcpu for actor in program.actors]
+        self.actors[:, k.A_IS_VCPU] = [actor.is_vcpu for actor in program.actors]
+        self.world[k.RUNNING_VCPUS] = program.vcpus
         first = self.actors[:, k.A_VCPU] << VCPU_SHIFT
         self.actors[:, k.A_FOLLOWING] = self.actors[:, k.A_LOADED] = first
         self.actors[:, k.A_ACCESS_SLOT] = self.window.slots - 1
@@ -148,6 +151,7 @@ class CompiledSimulation:
                 has not happened within the window.
         """
         prepare()
+        uses: list[ResourceUse] = []
         while True:
             ended = k.advance(
                 self.world, self.rows, self.entries, self.program.end,
@@ -160,7 +164,10 @@ class CompiledSimulation:
             if ended == k.FINISHED:
                 break
             who = int(self.world[k.WHO])
-            if ended == k.NEEDS_BLOCK:
+            if ended == k.ALL_HALTED:  # what others still do is no part of the run
+                span = int(self.world[k.NOW])
+                uses = [self._use(number, span) for number in range(len(self.queues))]
+            elif ended == k.NEEDS_BLOCK:
                 self._load(who)
             else:
                 room = self.queues[:, k.Q_ROOM].copy()
@@ -179,8 +186,9 @@ class CompiledSimulation:
         return RunResult(
             summary=self.summary,
             exits=self._exits(),
-            resources=[self._use(number, max(finish)) for number in range(len(self.queues))],
+            resources=uses,
             finish=finish,
+            reach=self.lowered.reach(self.seen),
         )
 
     def _load(self, vcpu: int) -> None:
@@ -208,7 +216,8 @@ class CompiledSimulation:
             self.summary.totals, self.seen, self.open[vcpu],
         )  # fmt: skip
         if late >= 0:
-            raise no_effect_error(vcpu, begin + late - a, self.window.block)
+            done = int(self.record[late, k.DONE])
+            raise no_effect_error(vcpu, begin + late - a, done, self.window.block)
         if self.summary.keep_rows:
             moments = {
                 name: self.record[a:b, number].copy() for number, name in enumerate(RECORDED)

@@ -38,17 +38,18 @@ Y_SHIFT = 4
 NEVER = 2**63 - 1
 """The wake-up time of an actor that has none."""
 
-FINISHED, NEEDS_BLOCK, NEEDS_ROOM = 0, 1, 2
-"""Why the loop returned: nobody will ever wake, a vCPU wants accesses, a mailbox wants room."""
+FINISHED, NEEDS_BLOCK, NEEDS_ROOM, ALL_HALTED = range(4)
+"""Why the loop returned: nobody will ever wake, a vCPU wants accesses, a mailbox wants room, the
+last vCPU has halted (others may still have work)."""
 
 # Places in `world`.
-NOW, COUNTER, RUNNING, WHO, BLOCK_BITS, VCPU_SHIFT, WORLD = range(7)
+NOW, COUNTER, RUNNING, WHO, BLOCK_BITS, VCPU_SHIFT, RUNNING_VCPUS, WORLD = range(8)
 
 # Columns of `actors`.
 (
     A_PLACE, A_CLOCK, A_ACCESS_SLOT, A_VCPU, A_STATE, A_OPENED, A_LEFT, A_REASON, A_FOLLOWING,
-    A_LOADED, A_GIVEN, A_PRIORITY, A_NEXT,
-) = range(13)  # fmt: skip
+    A_LOADED, A_GIVEN, A_PRIORITY, A_NEXT, A_IS_VCPU,
+) = range(14)  # fmt: skip
 
 # What an actor is about, in `A_STATE`.
 READY, WAITING, SERVED, HALTED = range(4)
@@ -122,7 +123,7 @@ def advance(
         heap_place: each actor's place in it (-1: none), and last its size.
 
     Returns:
-        `FINISHED`, `NEEDS_BLOCK` or `NEEDS_ROOM`; for the latter two ``world[WHO]`` says who.
+        `FINISHED`, `NEEDS_BLOCK`, `NEEDS_ROOM` or `ALL_HALTED`; ``world[WHO]`` says who needs it.
     """
     n = heap.shape[0]
     shift = world[VCPU_SHIFT]
@@ -330,7 +331,7 @@ def advance(
                         state = READY
                         outside = NEEDS_BLOCK
                         break
-            elif op == TAKE or op == PUT or op == TIMED_TAKE or op == SYNC:
+            elif op == TAKE or op == PUT or op == TIMED_TAKE or op == SYNC or op == HALT:
                 if clock > now:
                     # Wake when the world is as late. If nobody wakes before, that is at once.
                     earliest = wake_times[heap[0] & INDEX] if size > 0 else NEVER
@@ -350,6 +351,13 @@ def advance(
                     now = clock
                 if op == SYNC:
                     continue
+                if op == HALT:
+                    state = HALTED
+                    running = world[RUNNING_VCPUS] - actors[own + A_IS_VCPU]
+                    if actors[own + A_IS_VCPU] != 0 and running == 0:
+                        outside = ALL_HALTED
+                    world[RUNNING_VCPUS] = running
+                    break
                 queue = (a + vcpu * rows[at + B]) & INDEX
                 line = queue << QUEUE_BITS
                 lock = queues[line + Q_LOCK]
@@ -540,9 +548,6 @@ def advance(
                 where = (access >> shift) * window + (access & mask)
                 where = nowhere if access < 0 else where & INDEX
                 stage_time[((where * width) & INDEX) + (a & INDEX)] += y
-            elif op == HALT:
-                state = HALTED
-                break
 
         # ---- lay its state down -------------------------------------------------------------
         actors[own + A_PLACE] = place
@@ -552,8 +557,8 @@ def advance(
         if outside != 0:
             world[NOW] = now
             world[COUNTER] = counter
-            world[RUNNING] = me
-            world[WHO] = vcpu if outside == NEEDS_BLOCK else queue
+            world[RUNNING] = -1 if outside == ALL_HALTED else me
+            world[WHO] = queue if outside == NEEDS_ROOM else vcpu
             heap_place[n] = size
             return outside
         if sleeping:  # its number is the highest, so at a tie it stands behind

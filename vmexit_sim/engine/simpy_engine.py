@@ -25,7 +25,7 @@ from vmexit_sim.engine.window import RECORDED, Window, no_effect_error
 from vmexit_sim.lowering import VCPU_SHIFT, Lowered
 from vmexit_sim.measure.records import ExitTally, Records, ResourceUse, RunResult, Summary
 from vmexit_sim.program import MARKS, NEXT_MARK, Actor, Mode, Op
-from vmexit_sim.steps import TIMED_OUT, Queue
+from vmexit_sim.steps import NOBODY, TIMED_OUT, Queue
 
 (
     PASS, MARK, TAKE, PUT, DONE, POSTED, LET, BRANCH, JUMP, BOOK, SYNC, TIMED_TAKE, HALT,
@@ -36,9 +36,6 @@ START, EXIT, ENTRY, RESUME = MARKS.values()
 ) = map(int, Mode)  # fmt: skip
 OPERATORS: tuple[Callable[[int, int], int], ...] = (add, sub, mul, min, max)
 RELATIONS: tuple[Callable[[int, int], bool], ...] = (eq, ne, lt, le, gt, ge)
-
-NOBODY = -1
-"""The access of an actor that works for none: its time is booked where nobody looks."""
 
 
 Place = tuple[int, int, simpy.Event, str, int]
@@ -111,6 +108,7 @@ class Simulation:
     """
 
     def __init__(self, lowered: Lowered, window: Window, *, keep_rows: bool = False) -> None:
+        self.lowered = lowered
         self.program = program = lowered.program
         self.window = window
         self.env = simpy.Environment(0)
@@ -126,6 +124,8 @@ class Simulation:
         self.tallies = [ExitTally(reason) for reason in program.reasons]
         self.finish: list[int | None] = [None] * program.vcpus
         self.summary = Summary(program.stages, keep_rows)
+        self.seen = np.zeros(len(program.entries), np.int64)
+        self.uses: list[ResourceUse] = []
 
     def run(self) -> RunResult:
         """Run until every vCPU has halted.
@@ -148,8 +148,9 @@ class Simulation:
         return RunResult(
             summary=self.summary,
             exits=[tally for tally in self.tallies if tally.samples],
-            resources=[line.use(max(finish)) for line in self.lines],
+            resources=self.uses,
             finish=finish,
+            reach=self.lowered.reach(self.seen),
         )
 
     def _live(self, actor: Actor) -> Generator[simpy.Event, Any, None]:
@@ -301,8 +302,12 @@ class Simulation:
                     yield Timeout(env, clock - now)
                     now = clock
             elif op == HALT:
+                if clock > now:
+                    yield Timeout(env, clock - now)
                 if actor.is_vcpu:
                     self.finish[vcpu] = clock
+                    if None not in self.finish:  # what others still do is no part of the run
+                        self.uses = [line.use(clock) for line in lines]
                 return
 
     def _load(self, vcpu: int) -> int:
@@ -328,10 +333,13 @@ class Simulation:
         part = {name: np.array(column[a:b], np.int64) for name, column in self.record.items()}
         if (part["done"] < 0).any():
             late = begin + int(np.flatnonzero(part["done"] < 0)[0])
-            raise no_effect_error(vcpu, late, self.window.block)
+            done = int(part["done"][late - begin])
+            raise no_effect_error(vcpu, late, done, self.window.block)
         stages = np.array(self.stage_time[a * self.width : b * self.width], np.int64)
         stages = stages.reshape(end - begin, self.width)
-        stages += self.fixed[self.columns["class"][a:b]]
+        classes = np.array(self.columns["class"][a:b], np.int64)
+        stages += self.fixed[classes]
+        self.seen += np.bincount(classes, minlength=len(self.seen))
         operation = np.array(self.columns["operation"][a:b], np.int64)
         self.summary.add(
             Records(vcpu=vcpu, first=begin, operation=operation, stages=stages, **part)

@@ -63,7 +63,8 @@ class Window:
         """
         vcpus = workload.vcpus
         if block is None:
-            block = 1 << (max(BLOCK_ROWS // vcpus, 256).bit_length() - 1)
+            least = max(256, lowered.outstanding)
+            block = max(1 << (BLOCK_ROWS // vcpus).bit_length() >> 1, 1 << (least - 1).bit_length())
         assert block & (block - 1) == 0, "the window's size is a power of two"
         self.block = block
         self.size = 2 * block
@@ -84,7 +85,8 @@ class Window:
         if columns is None:
             return None
         begin, n = self.loaded[vcpu], len(columns["class"])
-        assert begin % self.block == 0, "only a vCPU's last block may be short"
+        if begin % self.block or n > self.block:
+            raise SimulationError("a workload's blocks must be full, but for a vCPU's last one")
         self.loaded[vcpu] += n
         old = begin - self.size
         replaces = (old, old + self.block) if old >= 0 else None
@@ -105,8 +107,13 @@ class Window:
         return fixed
 
 
-def no_effect_error(vcpu: int, access: int, block: int) -> SimulationError:
-    """The error for an access that outlives the window."""
+def no_effect_error(vcpu: int, access: int, done: int, block: int) -> SimulationError:
+    """The error for an access that outlives the window, or for a time beyond all times."""
+    if done < -1:
+        return SimulationError(
+            f"access {access} of vCPU {vcpu} comes later than 106 days, beyond what picoseconds in "
+            "64 bits can say; shorten the times"
+        )
     return SimulationError(
         f"access {access} of vCPU {vcpu} has had no effect although {block} later ones have been "
         "issued; raise the block size"

@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vmexit_sim.errors import InputError
+from vmexit_sim.output import write_whole
 
 NEVER = -1
 """In `needed_by`: nobody consumes a result. In `arrival`: the access waits for no moment."""
@@ -325,13 +326,7 @@ def save_table(table: AccessTable, path: Path) -> None:
 
     about = {f.name: getattr(table, f.name) for f in fields(table) if f.name not in COLUMN_TYPES}
     arrow = pa.table(table.columns).replace_schema_metadata({_META: json.dumps(about)})
-    partial = path.with_name(path.name + ".partial")
-    try:
-        pq.write_table(arrow, partial, compression="zstd")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise InputError(f"cannot be written: {error.strerror or error}", file=path) from None
+    write_whole(path, lambda partial: pq.write_table(arrow, partial, compression="zstd"))
 
 
 def load_table(path: Path) -> AccessTable:
@@ -345,7 +340,11 @@ def load_table(path: Path) -> AccessTable:
 
     try:
         arrow = pq.read_table(path)
-        about = json.loads((arrow.schema.metadata or {})[_META.encode()])
+        if _META.encode() not in (arrow.schema.metadata or {}):
+            raise ValueError("it was not written by vmexit-sim")
+        about = json.loads(arrow.schema.metadata[_META.encode()])
+        if not isinstance(about, dict) or not all(map(_is_about, about.items())):
+            raise ValueError("its metadata are not a table's")
         columns: dict[str, Any] = {
             name: arrow.column(name).to_numpy().astype(dtype, casting="safe")
             for name, dtype in COLUMN_TYPES.items()
@@ -357,6 +356,16 @@ def load_table(path: Path) -> AccessTable:
                          mend="make one with `vmexit-sim trace import`") from None  # fmt: skip
     check_table(table, path)
     return table
+
+
+def _is_about(item: tuple[str, Any]) -> bool:
+    """Whether a name and a value can be what `save_table` writes beside the columns."""
+    name, value = item
+    if name == "has_ecam":
+        return isinstance(value, bool)
+    if name == "origin":
+        return isinstance(value, str)
+    return isinstance(value, list) and all(isinstance(part, str) for part in value)
 
 
 _META = "vmexit-sim access table"
@@ -380,10 +389,16 @@ def check_table(table: AccessTable, file: object = None) -> None:
         "device": (table.device < 0) | (table.device >= max(len(table.devices), 1)),
         "compute": table.compute < 0,
         "arrival": table.arrival < NEVER,
+        "operation": table.operation < -1,
         "emulate": table.emulate < 0,
         "needed_by": (table.needed_by <= rows) & (table.needed_by != NEVER),
         "needed_idiom": (table.needed_idiom <= rows) & (table.needed_idiom != NEVER),
     }
+    for vcpu in np.unique(table.vcpu):
+        of_vcpu = np.flatnonzero((table.vcpu == vcpu) & (table.operation >= 0))
+        _, first = np.unique(table.operation[of_vcpu], return_index=True)
+        if (np.diff(first) < 0).any():
+            wrong["operation"] = np.isin(rows, of_vcpu[first[1:][np.diff(first) < 0]])
     for name, bad in wrong.items():
         if bad.any():
             row = int(np.flatnonzero(bad)[0])

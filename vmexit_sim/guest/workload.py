@@ -36,7 +36,7 @@ class Workload(Protocol):
         """
 
     def blocks(self, vcpu: int, streams: Streams, rows: int = BLOCK_ROWS) -> Iterator[AccessTable]:
-        """One vCPU's rows in program order, in blocks of at most `rows`.
+        """One vCPU's rows in program order, in blocks of `rows`, but for the last.
 
         Each block's columns hold that vCPU's number; `needed_by` counts from the block's start.
         """

@@ -10,6 +10,7 @@ A cost nobody published is stated as derived or assumed, never left out silently
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,7 +19,8 @@ from pydantic import Field
 from vmexit_sim.catalog import find
 from vmexit_sim.configuration import Configured, Frequency, checked, read_toml
 from vmexit_sim.distributions import Distribution, Duration
-from vmexit_sim.errors import InputError
+from vmexit_sim.errors import InputError, nearest
+from vmexit_sim.units import parse_frequency
 
 MARKS = {
     "R": "read in the primary text",
@@ -146,13 +148,14 @@ class Platform(Configured):
         return any(not cost.value.is_constant for _, cost in self.costs.items())
 
 
-def load_platform(name: str, beside: Path | None = None, changes: dict[str, Any] | None = None
-                  ) -> Platform:  # fmt: skip
+def load_platform(
+    name: str, beside: Path | None = None, changes: Mapping[str, Any] | None = None
+) -> Platform:
     """The platform of that name or file.
 
     Args:
         name: a shipped platform, or a TOML file.
-        beside: the file that names it, if any.
+        beside: the file that names it (and states the changes), if any.
         changes: costs to put in place of the file's: name to a duration as files state it.
 
     Raises:
@@ -160,21 +163,21 @@ def load_platform(name: str, beside: Path | None = None, changes: dict[str, Any]
     """
     path = find("platforms", name, beside)
     data = read_toml(path)
-    for key, value in (changes or {}).items():
-        cost = data.get("costs", {}).get(key)
-        if key not in Costs.model_fields or not isinstance(cost, dict):
-            from vmexit_sim.errors import nearest
-
-            raise InputError("is no cost", file=path, key=f"costs.{key}",
-                             mend=nearest(key, Costs.model_fields))  # fmt: skip
-        data["costs"][key] = {"value": value, "mark": "A", "source": "set by the scenario"}
-    clock_hz = None
-    if "clock" in data:
-        from vmexit_sim.units import parse_frequency
-
-        try:
-            clock_hz = parse_frequency(data["clock"])
-        except InputError as error:
-            raise error.located(file=path, key="clock") from None
     data.setdefault("name", path.name.removesuffix(".toml"))
-    return checked(Platform, data, file=path, context={"clock_hz": clock_hz, "file": path})
+    try:
+        clock_hz = parse_frequency(data["clock"]) if "clock" in data else None
+    except InputError as error:
+        raise error.located(file=path, key="clock") from None
+    platform = checked(Platform, data, file=path, context={"clock_hz": clock_hz, "file": path})
+    if not changes:
+        return platform
+    changed = {}
+    for key, value in changes.items():
+        place = f"costs.{key}"
+        if key not in Costs.model_fields:
+            raise InputError("is no cost", file=beside, key=place,
+                             mend=nearest(key, Costs.model_fields))  # fmt: skip
+        stated = {"value": value, "mark": "A", "source": "set by the scenario"}
+        context = {"clock_hz": clock_hz, "file": beside}
+        changed[key] = checked(Cost, stated, file=beside, key=place, context=context)
+    return platform.model_copy(update={"costs": platform.costs.model_copy(update=changed)})

@@ -256,12 +256,14 @@ class RunResult:
         exits: tallies of VM exits by reason; only reasons that occurred.
         resources: use of every lock, server and mailbox.
         finish: per vCPU, when it halted, in ps.
+        reach: the share of accesses that the policy's own rules decided.
     """
 
     summary: Summary
     exits: list[ExitTally]
     resources: list[ResourceUse]
     finish: list[int]
+    reach: float
 
     @property
     def completion(self) -> int:
@@ -283,7 +285,7 @@ class RunResult:
 
         Empty unless the run kept its rows. Times are in ps.
         """
-        rows = self.summary.rows
+        rows = sorted(self.summary.rows, key=lambda block: (block.vcpu, block.first))
         if not rows:
             return {}
         columns: dict[str, npt.NDArray[Any]] = {

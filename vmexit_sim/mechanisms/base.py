@@ -32,6 +32,11 @@ class Mechanism(Configured):
         """Whether it may interrupt the guest, which then looks for interrupts as it computes."""
         return False
 
+    @property
+    def outstanding(self) -> int:
+        """The most accesses of a vCPU that it can leave without their effect at a time."""
+        return 1
+
     def access(self, host: Host, access: AccessClass) -> Steps:
         """One access of the given class, from the vCPU's point of view."""
         raise NotImplementedError  # pragma: no cover - abstract

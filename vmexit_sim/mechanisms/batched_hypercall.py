@@ -64,17 +64,12 @@ WAIT_IN_BATCH = Stage("wait in batch", Role.BACK)
 CARRIED = Stage("carried with batch", Role.BACK)
 TIMER_IDLE = Stage("timer idle", Role.GUEST)
 
-FIRST = Register("batch: first item")
-COUNT = Register("batch: items")
-LAST = Register("batch: item gathered last")
-NEEDED = Register("batch: first row that needs a result")
-USER = Register("batch: must go to user space")
-NEXT_ROW = Register("batch: next row")
-BEGIN = Register("batch: flush began")
 ITEM = Register("batch: item")
 BEYOND = Register("batch: beyond its last item")
 SPENT = Register("batch: time")
+BEGIN = Register("batch: flush began")
 CURRENT = Register("batch: access interrupted")
+NEXT_ROW = Register("batch: next row")
 DEADLINE = Register("batch timer: deadline")
 
 OPEN_UNTIL = Cell("batch open until", per_vcpu=True)
@@ -103,40 +98,69 @@ class BatchedHypercall(Mechanism):
     flush_at_operation_end: bool = True
 
     @property
+    def outstanding(self) -> int:
+        """A full batch."""
+        return self.max_batch
+
+    def _own(self, what: str) -> Register:
+        """A register of this batch; a policy may have several, with parameters of their own."""
+        return Register(f"batch ({self}): {what}")
+
+    @property
+    def _first(self) -> Register:
+        return self._own("first item")
+
+    @property
+    def _count(self) -> Register:
+        return self._own("items")
+
+    @property
+    def _last(self) -> Register:
+        return self._own("item gathered last")
+
+    @property
+    def _needed(self) -> Register:
+        return self._own("first row that needs a result")
+
+    @property
+    def _user(self) -> Register:
+        return self._own("must go to user space")
+
+    @property
     def interrupts(self) -> bool:
         """Its timer does."""
         return self.max_wait is not None
 
     def access(self, host: Host, access: AccessClass) -> Steps:
         """Write a descriptor; flush if the batch is full, needed, or its operation over."""
-        yield when(COUNT, "==", 0, self._open())
+        yield when(self._count, "==", 0, self._open())
         yield spend(GATHER, host.cost("gather"))
-        yield let(COUNT, COUNT, "+", 1)
-        yield let(LAST, ACCESS)
+        yield let(self._count, self._count, "+", 1)
+        yield let(self._last, ACCESS)
         yield stamp(Moment.POSTED)
         if access.location == "user":
-            yield let(USER, 1)
+            yield let(self._user, 1)
         if access.last and self.flush_at_operation_end:
             yield from self._flush(host)
             return
         flush = list(self._flush(host))
         if self.needs == "oracle":
-            yield when(COUNT, "==", self.max_batch, flush)
+            yield when(self._count, "==", self.max_batch, flush)
             return
         column = "needed_by" if self.needs == "recorded" else "needed_idiom"
-        yield let(NEEDED, NEEDED, "min", Column(column))
+        yield let(self._needed, self._needed, "min", Column(column))
         yield let(NEXT_ROW, ACCESS, "+", 1)
         yield when(
-            NEEDED, "<=", NEXT_ROW, flush, [when(COUNT, "==", self.max_batch, flush)]
+            self._needed, "<=", NEXT_ROW, flush, [when(self._count, "==", self.max_batch, flush)]
         )  # fmt: skip
 
     def before_others(self, host: Host) -> Steps:
         """Another mechanism's access may depend on what is gathered: flush first."""
-        yield when(COUNT, ">", 0, self._flush(host))
+        yield when(self._count, ">", 0, self._flush(host))
 
     def before_halt(self, host: Host) -> Steps:
         """Nothing stays behind when the vCPU goes idle or ends; the last item pays."""
-        yield when(COUNT, ">", 0, self._stall_of_last_item(list(self._flush(host))))
+        yield when(self._count, ">", 0, self._stall_of_last_item(list(self._flush(host))))
 
     def serve_interrupt(self, host: Host) -> Steps:
         """The timer: an injection, and the flush, unless another flush came first."""
@@ -145,7 +169,7 @@ class BatchedHypercall(Mechanism):
             spend(INJECT, host.cost("injection")),
             stamp(Moment.ENTRY),
         ]
-        flush = when(COUNT, ">", 0, self._flush(host))
+        flush = when(self._count, ">", 0, self._flush(host))
         yield from self._stall_of_last_item([*injection, flush])
 
     def actors(self, host: Host) -> Iterable[tuple[str, bool, Steps]]:
@@ -154,9 +178,9 @@ class BatchedHypercall(Mechanism):
 
     def _open(self) -> Steps:
         """The first item: from here on the timer runs."""
-        yield let(FIRST, ACCESS)
-        yield let(NEEDED, FAR)
-        yield let(USER, 0)
+        yield let(self._first, ACCESS)
+        yield let(self._needed, FAR)
+        yield let(self._user, 0)
         if self.max_wait is not None:
             yield let(OPEN_UNTIL, Clock(), "+", self.max_wait)
             yield put(ARMED, OPEN_UNTIL)
@@ -178,7 +202,7 @@ class BatchedHypercall(Mechanism):
     def _stall_of_last_item(self, body: list[Step]) -> Steps:
         """What happens between two accesses is a stall of the item gathered last."""
         yield let(CURRENT, ACCESS)
-        yield let(ACCESS, LAST)
+        yield let(ACCESS, self._last)
         yield stamp(Moment.START)
         yield from body
         yield stamp(Moment.RESUME)
@@ -192,13 +216,13 @@ class BatchedHypercall(Mechanism):
         yield from host.leave_guest(HYPERCALL_EXIT)
         yield from host.dispatch("hypercall", write=True)
         carry = list(self._carry(host))
-        yield when(USER, "==", 1, host.user_space("hypercall", carry), carry)
+        yield when(self._user, "==", 1, host.user_space("hypercall", carry), carry)
         yield from host.enter_guest()
-        yield let(COUNT, 0)
+        yield let(self._count, 0)
 
     def _carry(self, host: Host) -> Steps:
-        yield let(ITEM, FIRST)
-        yield let(BEYOND, FIRST, "+", COUNT)
+        yield let(ITEM, self._first)
+        yield let(BEYOND, self._first, "+", self._count)
         yield loop(
             [
                 when(ITEM, "==", BEYOND, [leave()]),

@@ -24,6 +24,7 @@ from vmexit_sim.hypervisor.host import (
 from vmexit_sim.mechanisms.base import Mechanism, register
 from vmexit_sim.steps import (
     ACCESS,
+    NOBODY,
     Column,
     Moment,
     Queue,
@@ -31,6 +32,7 @@ from vmexit_sim.steps import (
     Stage,
     Steps,
     acquire,
+    let,
     loop,
     put,
     release,
@@ -74,6 +76,7 @@ class ParavirtualFrontEnd(Mechanism):
     def _back_end(self, host: Host) -> Steps:
         yield loop(
             [
+                let(ACCESS, NOBODY),
                 take(REQUESTS, BACK_END_IDLE, into=ACCESS),
                 spend(WAKE_UP, host.cost("back_end_wake_up")),
                 spend(BACK_END, Column("emulate")),

@@ -122,7 +122,7 @@ def run(opened: Opened, block: Loaded, result: RunResult, replication: int) -> D
         "policy": opened.policies[0].name,
         "block": block.name,
         "replication": replication,
-        "reach": opened.policies[0].reach(block.table),
+        "reach": result.reach,
         "accesses": summary.accesses,
         "exits": summary.exits,
         "exits_by_reason": {

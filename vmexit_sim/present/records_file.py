@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vmexit_sim import __version__
-from vmexit_sim.errors import InputError
 from vmexit_sim.measure.records import RunResult
+from vmexit_sim.output import write_whole
 
 
 def save_records(results: Mapping[str, RunResult], path: Path) -> None:
@@ -38,10 +38,4 @@ def save_records(results: Mapping[str, RunResult], path: Path) -> None:
                                  preserve_index=False)  # fmt: skip
     about = json.dumps({"version": __version__, "unit": "ps"})
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), "vmexit-sim": about})
-    partial = path.with_name(path.name + ".partial")
-    try:
-        pq.write_table(table, partial, compression="zstd")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise InputError(f"cannot be written: {error.strerror or error}", file=path) from None
+    write_whole(path, lambda partial: pq.write_table(table, partial, compression="zstd"))

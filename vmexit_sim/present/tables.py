@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from rich.console import Console, Group, RenderableType
@@ -48,7 +49,7 @@ def _heading(opened: Opened, replications: int) -> RenderableType:
     how = (
         f"{replications} replications, intervals at 95 %"
         if opened.is_random
-        else "recorded guest, constant costs: exact for this guest and these costs"
+        else "nothing is left to chance: exact for this guest and these costs"
     )
     lines = [
         Text(scenario.title or scenario.name, style="bold"),
@@ -159,11 +160,16 @@ def _footnotes(block: BlockOutcome) -> list[str]:
 def verdict(block: BlockOutcome) -> str:
     """What a block says, in a sentence."""
     first, best = block.policies[0], block.best()
+    baseline = "" if first.hypervisor_time.value else first.policy.name
     idle = [o.policy.name for o in block.policies if o.reach == 0]
     unreached = f" No rule of {_listed(idle)} reaches these accesses." if idle else ""
     if best is None or best is first:
         return f"Nothing here adds less than {first.policy.name}.{unreached}"
     time = time_text(best.hypervisor_time)
+    if baseline:
+        return f"{best.policy.name} adds least: {time}; {baseline} adds nothing.{unreached}"
+    if not math.isfinite(best.difference.half_width):
+        return f"Undecided: one replication of a random scenario tells no interval.{unreached}"
     if not best.difference.is_exact and best.difference.high >= 0:
         return (
             f"Undecided: {best.policy.name} adds {time}, but its difference from "
@@ -195,7 +201,7 @@ def run_report(opened: Opened, block: Loaded, result: RunResult) -> RenderableTy
         Text(f"{block.name}: {policy.name} on {opened.platform.name}", style="bold"),
         Text(
             f"{count_text(summary.accesses)} accesses, rules reach "
-            f"{share_text(policy.reach(block.table))}; done after "
+            f"{share_text(result.reach)}; done after "
             f"{format_time(result.completion)}, of which virtualisation added "
             f"{format_time(result.hypervisor_time)}"
         ),

@@ -26,7 +26,10 @@ def trace_report(name: str, info: dict[str, Any]) -> RenderableType:
         Text(f"{count_text(info['vcpu_accesses'])} accesses ({vcpus}); "
              f"{count_text(info['messages'])} interrupt messages; "
              f"{count_text(info['bad_lines'])} malformed lines"),
-        *(Text(f"  line {bad}") for bad in info.get("first_bad_lines", [])),
+        *(
+            Text(f"  line {bad['line']} {bad['reason']}")
+            for bad in info.get("first_bad_lines", [])
+        ),
     ]  # fmt: skip
     methods = rows(
         "Config space",

@@ -213,7 +213,7 @@ def _outcome(
     with_operations = main[0].summary.operations["stall"].n > 0
     return PolicyOutcome(
         policy=policy,
-        reach=policy.reach(block.table),
+        reach=sum(result.reach for result in main) / len(main),
         counterfactual=policy.is_counterfactual(block.table),
         accesses=sum(result.summary.accesses for result in main) / len(main),
         exits=of([result.summary.exits for result in main], "1"),

@@ -1,0 +1,31 @@
+"""Writing files so that nothing is lost and nothing stays half-written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from vmexit_sim.errors import InputError
+
+
+def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+    """Have a file written beside its place, and put there only when it is complete.
+
+    Args:
+        path: where it belongs; what is there must be a regular file, if anything.
+        write: writes to the path it is given.
+
+    Raises:
+        InputError: it cannot be written; what was there before is still there.
+    """
+    if path.exists() and not path.is_file():
+        raise InputError("is no regular file", file=path, mend="name a file to write")
+    if not path.parent.is_dir():
+        raise InputError("is in no existing folder", file=path, mend="make the folder first")
+    partial = path.with_name(path.name + ".partial")
+    try:
+        write(partial)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise InputError(f"cannot be written: {error.strerror or error}", file=path) from None
