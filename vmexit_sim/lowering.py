@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from itertools import chain, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -24,10 +25,9 @@ from vmexit_sim.guest.workload import Workload
 from vmexit_sim.hypervisor.host import COMPUTE, IDLE, AccessClass, Host
 from vmexit_sim.hypervisor.platform import Platform
 from vmexit_sim.mechanisms import Mechanism
-from vmexit_sim.policy import AS_RECORDED, Policy
+from vmexit_sim.policy import AS_RECORDED, Policy, Rule
 from vmexit_sim.program import Actor, Assembler, Program
 from vmexit_sim.steps import (
-    ACCESS,
     TIMED_OUT,
     Clock,
     Column,
@@ -60,14 +60,23 @@ REMAINING = Register("guest time remaining")
 SINCE = Register("guest time since")
 CAUSE = Register("interrupt cause")
 
-_NO_OPERATIONS = np.zeros(0, np.int64)
+_NONE = np.zeros(0, np.int64)
 
 Columns = dict[str, npt.NDArray[np.int64]]
 
 _LOCATIONS = ("user", "kernel", "hardware")
-_FACTS = (
-    Flag.ABSENT, Flag.SIDE_EFFECT, Flag.DECODE_TOGGLE, Flag.ECAM, Flag.INDEX_ONLY, Flag.WAITED,
-)  # fmt: skip
+_FACTS = np.int16(
+    Flag.ABSENT | Flag.SIDE_EFFECT | Flag.DECODE_TOGGLE | Flag.ECAM | Flag.INDEX_ONLY | Flag.WAITED
+)
+_FLAGS = 2 * max(Flag)
+"""One more than the largest sum of flags."""
+
+ALWAYS = ("class", "compute", "arrival", "operation")
+"""The columns that every engine wants; a program's own come on top."""
+
+REMEMBERED = 4096
+"""How many of a stream's latest operations are known to have begun: one that pauses for more than
+so many others counts as begun anew."""
 
 
 @dataclass(frozen=True)
@@ -93,42 +102,44 @@ class Lowered:
 
     def reach(self, accesses: npt.NDArray[np.int64]) -> float:
         """The share that the policy's own rules decide of so many accesses of each class."""
-        own = np.array([_unpacked(int(code))[0] < len(self.policy.rules) for code in self.codes])
-        return float(accesses[own].sum() / max(accesses.sum(), 1))
+        own = [_unpacked(int(code))[0] < len(self.policy.rules) for code in self.codes]
+        return float(accesses[np.array(own, np.bool_)].sum() / max(accesses.sum(), 1))
 
     def feed(self, workload: Workload, streams: Streams, vcpu: int, rows: int) -> Iterator[Columns]:
         """One vCPU's accesses as an engine wants them: the program's columns, block by block.
 
-        Besides the program's own columns there are always ``class``, ``compute``, ``arrival``
-        and ``operation``.
+        Besides the program's own columns there are always `ALWAYS`.
         """
         draws = {
             name: (streams.named(draw.purpose, vcpu), draw.duration)
             for name, draw in self.program.draws.items()
         }
         number = vcpu << VCPU_SHIFT
-        before = -1
-        for block, after in _with_next(workload.blocks(vcpu, streams, rows)):
-            codes = _codes(self.policy, self.catalog, block, before, after)
+        before = _NONE
+        blocks = (Ruled.by(self.policy, block) for block in workload.blocks(vcpu, streams, rows))
+        for block, following in pairwise(chain(blocks, [None])):
+            assert block is not None, "only the last is followed by nothing"
+            after = _NONE if following is None else following.keys
+            codes = block.codes(self.catalog, before, after)
             place = np.minimum(np.searchsorted(self.codes, codes), len(self.codes) - 1)
             if (self.codes[place] != codes).any():
                 raise SimulationError("the workload makes accesses that its examples do not show")
-            columns: Columns = {
-                "class": place,
-                "compute": block.compute,
-                "arrival": block.arrival,
-                "operation": block.operation,
-                "emulate": block.emulate,
-                "vcpu": block.vcpu.astype(np.int64),
-                "decode_toggle": block.has(Flag.DECODE_TOGGLE).astype(np.int64),
-                "needed_by": _numbered(block.needed_by, number),
-                "needed_idiom": _numbered(block.needed_idiom, number),
-            }
-            for name, (rng, duration) in draws.items():
-                columns[name] = duration.draw(rng, len(block))
+            table = block.table
+            columns: Columns = {"class": place}
+            for name in (*ALWAYS[1:], *self.program.columns):
+                if name in draws:
+                    rng, duration = draws[name]
+                    columns[name] = duration.draw(rng, len(table))
+                elif name in ("needed_by", "needed_idiom"):
+                    columns[name] = _numbered(getattr(table, name), number)
+                elif name == "decode_toggle":
+                    columns[name] = table.has(Flag.DECODE_TOGGLE).astype(np.int64)
+                else:
+                    columns[name] = getattr(table, name)
             yield columns
-            number += len(block)
-            before = max(before, int(block.operation.max(initial=-1)))
+            number += len(table)
+            known = np.union1d(before, block.keys)
+            before = known[-REMEMBERED:]
 
 
 def lower(
@@ -157,7 +168,7 @@ def lower(
                 label = f"{name} of vCPU {vcpu}" if per_vcpu else name
                 actors.append(Actor(label, entry, vcpu, False))
     examples = workload.examples()
-    codes = np.unique(_codes(policy, catalog, examples))
+    codes = np.unique(Ruled.by(policy, examples).codes(catalog))
     entries = []
     for code in codes:
         rule, access = _unpacked(int(code))
@@ -226,93 +237,104 @@ def _numbered(rows: npt.NDArray[np.int64], first: int) -> npt.NDArray[np.int64]:
     return np.where(rows == NEVER, FAR, rows + first)
 
 
-def _with_next(
-    blocks: Iterator[AccessTable],
-) -> Iterator[tuple[AccessTable, npt.NDArray[np.int64]]]:
-    """Each block with the operations of the next one."""
-    previous: AccessTable | None = None
-    for block in blocks:
-        if previous is not None:
-            yield previous, block.operation
-        previous = block
-    if previous is not None:
-        yield previous, _NO_OPERATIONS
+@dataclass(frozen=True)
+class Ruled:
+    """A table, and which rule decides each of its rows.
 
-
-def _codes(
-    policy: Policy,
-    catalog: DeviceCatalog,
-    table: AccessTable,
-    before: int = -1,
-    after: npt.NDArray[np.int64] = _NO_OPERATIONS,
-) -> npt.NDArray[np.int64]:
-    """Everything that makes a class, packed into one number for each row.
-
-    `before` is the highest operation of the blocks before, `after` are those of the next block.
+    Attributes:
+        table: the accesses.
+        rule: for each row the number among the policy's rules and then `AS_RECORDED`.
+        rules: all of these.
     """
-    rule = policy.assign(table)
-    open_rows = rule < 0
-    for number, default in reversed(list(enumerate(AS_RECORDED))):
-        rule[open_rows & default.rows(table)] = len(policy.rules) + number
-    location = np.array([_LOCATIONS.index(catalog.of(name).location) for name in table.devices]
-                        or [0])[table.device]  # fmt: skip
-    by_operation = np.array([r.mechanism.by_operation for r in (*policy.rules, *AS_RECORDED)])[rule]
-    first, last = (ends & by_operation for ends in _ends(table, rule, before, after))
-    facts: list[npt.NDArray[Any]] = [
-        table.write, *(table.has(flag) for flag in _FACTS), table.arrival != NEVER, first, last,
-    ]  # fmt: skip
-    code: npt.NDArray[np.int64] = (rule * len(Space) + table.space) * len(_LOCATIONS) + location
-    for fact in facts:
-        code = code * 2 + fact
-    return code
+
+    table: AccessTable
+    rule: npt.NDArray[np.int64]
+    rules: tuple[Rule, ...]
+
+    @classmethod
+    def by(cls, policy: Policy, table: AccessTable) -> Ruled:
+        """Let a policy decide."""
+        rule = policy.assign(table)
+        left = rule < 0
+        if left.any():
+            for number, default in reversed(list(enumerate(AS_RECORDED, len(policy.rules)))):
+                rule[left & default.rows(table)] = number
+        return cls(table, rule, (*policy.rules, *AS_RECORDED))
+
+    @cached_property
+    def by_operation(self) -> npt.NDArray[np.bool_]:
+        """Which rows go by a mechanism that asks for the ends of operations."""
+        asks = np.array([rule.mechanism.by_operation for rule in self.rules])
+        return asks[self.rule] if asks.any() else np.zeros(len(self.rule), np.bool_)
+
+    @cached_property
+    def keys(self) -> npt.NDArray[np.int64]:
+        """The (operation, rule) pairs of rows that ask for ends, as numbers, ascending."""
+        rows = self.by_operation & (self.table.operation >= 0)
+        return np.unique(self.table.operation[rows] * len(self.rules) + self.rule[rows])
+
+    def codes(
+        self,
+        catalog: DeviceCatalog,
+        before: npt.NDArray[np.int64] = _NONE,
+        after: npt.NDArray[np.int64] = _NONE,
+    ) -> npt.NDArray[np.int64]:
+        """Everything that makes a class, packed into one number for each row.
+
+        Args:
+            catalog: where devices are emulated.
+            before: keys of the blocks before; what is among them is not first any more.
+            after: keys of the next block; what is among them is not last yet.
+        """
+        table = self.table
+        places = [_LOCATIONS.index(catalog.of(name).location) for name in table.devices] or [0]
+        location = np.array(places)[table.device]
+        code: npt.NDArray[np.int64]
+        code = (self.rule * len(Space) + table.space) * len(_LOCATIONS) + location
+        code = code * _FLAGS + (table.flags & _FACTS)
+        for fact in (table.write, table.arrival != NEVER, *self._ends(before, after)):
+            code = code * 2 + fact
+        return code
+
+    def _ends(
+        self, before: npt.NDArray[np.int64], after: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        """Which rows are the first and the last of their operation that their rule decides.
+
+        A row that belongs to no operation is a first of its own, and the last of none.
+        """
+        operation = self.table.operation
+        first = self.by_operation & (operation < 0)
+        last = np.zeros(len(operation), np.bool_)
+        rows = np.flatnonzero(self.by_operation & (operation >= 0))
+        keys = operation[rows] * len(self.rules) + self.rule[rows]
+        begun, place = np.unique(keys, return_index=True)
+        first[rows[place[~np.isin(begun, before)]]] = True
+        ended, place = np.unique(keys[::-1], return_index=True)
+        last[rows[::-1][place[~np.isin(ended, after)]]] = True
+        return first, last
 
 
 def _unpacked(code: int) -> tuple[int, AccessClass]:
-    """The rule and the class that `_codes` packed."""
-    facts = []
-    for _ in range(len(_FACTS) + 4):
-        code, fact = divmod(code, 2)
-        facts.append(bool(fact))
-    (write, absent, side_effect, decode_toggle, ecam, index_only, waited, open_loop, first,
-     last) = reversed(facts)  # fmt: skip
+    """The rule and the class that `Ruled.codes` packed."""
+    code, last = divmod(code, 2)
+    code, first = divmod(code, 2)
+    code, open_loop = divmod(code, 2)
+    code, write = divmod(code, 2)
+    code, flags = divmod(code, _FLAGS)
     code, location = divmod(code, len(_LOCATIONS))
     rule, space = divmod(code, len(Space))
     return rule, AccessClass(
         space=Space(space),
-        write=write,
+        write=bool(write),
         location=_LOCATIONS[location],
-        absent=absent,
-        side_effect=side_effect,
-        decode_toggle=decode_toggle,
-        ecam=ecam,
-        index_only=index_only,
-        open_loop=open_loop,
-        waited=waited,
-        first=first,
-        last=last,
+        absent=bool(flags & Flag.ABSENT),
+        side_effect=bool(flags & Flag.SIDE_EFFECT),
+        decode_toggle=bool(flags & Flag.DECODE_TOGGLE),
+        ecam=bool(flags & Flag.ECAM),
+        index_only=bool(flags & Flag.INDEX_ONLY),
+        open_loop=bool(open_loop),
+        waited=bool(flags & Flag.WAITED),
+        first=bool(first),
+        last=bool(last),
     )
-
-
-def _ends(
-    table: AccessTable,
-    rule: npt.NDArray[np.int64],
-    before: int,
-    after: npt.NDArray[np.int64],
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Which rows are the first and the last of their operation that their rule decides.
-
-    A row that belongs to no operation is a first of its own, and the last of none.
-    """
-    first = table.operation < 0
-    last = np.zeros(len(table), np.bool_)
-    rows = np.flatnonzero(table.operation >= 0)
-    rules = int(rule.max(initial=0)) + 1
-    operation = table.operation[rows] * rules + rule[rows]
-    begun, place = np.unique(operation, return_index=True)
-    first[rows[place[begun // rules > before]]] = True
-    ended, place = np.unique(operation[::-1], return_index=True)
-    last[rows[::-1][place[~np.isin(ended // rules, after)]]] = True
-    return first, last
-
-
-__all__ = ["ACCESS", "FAR", "VCPU_SHIFT", "Lowered", "lower"]

@@ -177,8 +177,10 @@ def test_a_saved_table_comes_back(
 
 
 def test_a_table_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be written"):
+    with pytest.raises(InputError, match="in no existing folder"):
         save_table(make_table(1, space=0), tmp_path / "gone" / "t.parquet")
+    with pytest.raises(InputError, match="is no regular file"):
+        save_table(make_table(1, space=0), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from vmexit_sim.engine.deadlock import Waiting, deadlock_error
 from vmexit_sim.engine.jit import uncached
 from vmexit_sim.engine.reduction import no_operation
 from vmexit_sim.engine.window import RECORDED, Window, no_effect_error
-from vmexit_sim.lowering import VCPU_SHIFT, Lowered
+from vmexit_sim.lowering import ALWAYS, VCPU_SHIFT, Lowered
 from vmexit_sim.measure.records import ExitTally, Records, ResourceUse, RunResult, Summary
 
 Array = npt.NDArray[np.int64]
@@ -93,7 +93,7 @@ class CompiledSimulation:
         self.rows = k.laid(program.rows)
         self.entries = np.array(program.entries, np.int64)
         self.width = len(program.stages)
-        self.names = [*k.ALWAYS, *program.columns]
+        self.names = [*ALWAYS, *program.columns]
         self.columns = np.zeros((window.slots, len(self.names)), np.int64)
         self.record = np.zeros((window.slots, k.RECORD), np.int64)
         self.unrecorded = np.array([*RECORDED.values(), 0], np.int64)

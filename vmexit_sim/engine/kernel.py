@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vmexit_sim.engine.jit import compiled
+from vmexit_sim.lowering import ALWAYS
 from vmexit_sim.program import MARKS, NEXT_MARK, Mode, Op, Row
 from vmexit_sim.steps import TIMED_OUT
 
@@ -71,8 +72,7 @@ ROW, ACTOR, QUEUE, TALLY, RECORD = 16, 16, 16, 4, 8
 """Places that a row of the program, an actor, … takes: powers of two, so that finding it is a
 shift by a constant."""
 
-ALWAYS = ("class", "compute", "arrival", "operation")
-"""The first columns of an access; the program's own follow."""
+# The first columns of an access, in the order of `ALWAYS`; the program's own follow.
 CLASS, COMPUTE, ARRIVAL, OPERATION = range(4)
 OWN = len(ALWAYS)
 

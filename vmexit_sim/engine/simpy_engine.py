@@ -22,7 +22,7 @@ from simpy.events import Timeout
 
 from vmexit_sim.engine.deadlock import Waiting, deadlock_error
 from vmexit_sim.engine.window import RECORDED, Window, no_effect_error
-from vmexit_sim.lowering import VCPU_SHIFT, Lowered
+from vmexit_sim.lowering import ALWAYS, VCPU_SHIFT, Lowered
 from vmexit_sim.measure.records import ExitTally, Records, ResourceUse, RunResult, Summary
 from vmexit_sim.program import MARKS, NEXT_MARK, Actor, Mode, Op
 from vmexit_sim.steps import NOBODY, TIMED_OUT, Queue
@@ -112,7 +112,7 @@ class Simulation:
         self.program = program = lowered.program
         self.window = window
         self.env = simpy.Environment(0)
-        self.names = ["class", "compute", "arrival", "operation", *program.columns]
+        self.names = [*ALWAYS, *program.columns]
         self.columns = {name: [0] * window.slots for name in self.names}
         self.record = {name: [initial] * window.slots for name, initial in RECORDED.items()}
         self.width = len(program.stages)
