@@ -46,7 +46,7 @@ class PreDrawn:
         self.program, self.outstanding = self.lowered.program, self.lowered.outstanding
         self.reach = self.lowered.reach
         self.blocks = {
-            vcpu: list(self.lowered.feed(self.guest, Streams(1), vcpu, 4096))
+            vcpu: list(self.lowered.feed(self.guest, Streams(1), vcpu, 16384))
             for vcpu in range(vcpus)
         }
 

@@ -270,6 +270,8 @@ class Ruled:
     @cached_property
     def keys(self) -> npt.NDArray[np.int64]:
         """The (operation, rule) pairs of rows that ask for ends, as numbers, ascending."""
+        if not self.by_operation.any():
+            return _NONE
         rows = self.by_operation & (self.table.operation >= 0)
         return np.unique(self.table.operation[rows] * len(self.rules) + self.rule[rows])
 
@@ -304,6 +306,8 @@ class Ruled:
         A row that belongs to no operation is a first of its own, and the last of none.
         """
         operation = self.table.operation
+        if not self.by_operation.any():
+            return self.by_operation, self.by_operation
         first = self.by_operation & (operation < 0)
         last = np.zeros(len(operation), np.bool_)
         rows = np.flatnonzero(self.by_operation & (operation >= 0))

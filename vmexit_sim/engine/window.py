@@ -71,8 +71,11 @@ class Window:
         self.bits = self.size.bit_length() - 1
         self.slots = self.size * vcpus + 1
         self.loaded = [0] * vcpus
+        # Making accesses costs so much a call that more are made at a time than a block holds.
+        self._portion = max(block, BLOCK_ROWS)
+        self._made: list[tuple[Columns, int]] = [({"class": np.zeros(0, np.int64)}, 0)] * vcpus
         self._feeds: list[Iterator[Columns]] = [
-            lowered.feed(workload, streams, vcpu, block) for vcpu in range(vcpus)
+            lowered.feed(workload, streams, vcpu, self._portion) for vcpu in range(vcpus)
         ]
 
     def slot(self, vcpu: int, access: int) -> int:
@@ -81,12 +84,18 @@ class Window:
 
     def next_block(self, vcpu: int) -> Block | None:
         """A vCPU's next block; None after the last."""
-        columns = next(self._feeds[vcpu], None)
-        if columns is None:
-            return None
-        begin, n = self.loaded[vcpu], len(columns["class"])
-        if begin % self.block or n > self.block:
-            raise SimulationError("a workload's blocks must be full, but for a vCPU's last one")
+        begin = self.loaded[vcpu]
+        made, at = self._made[vcpu]
+        if at == len(made["class"]):
+            following = next(self._feeds[vcpu], None)
+            if following is None:
+                return None
+            if begin % self._portion or len(following["class"]) > self._portion:
+                raise SimulationError("a workload's blocks must be full, but for a vCPU's last one")
+            made, at = following, 0
+        columns = {name: column[at : at + self.block] for name, column in made.items()}
+        n = len(columns["class"])
+        self._made[vcpu] = made, at + n
         self.loaded[vcpu] += n
         old = begin - self.size
         replaces = (old, old + self.block) if old >= 0 else None

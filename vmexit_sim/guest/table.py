@@ -269,9 +269,12 @@ def make_table(
     for name, dtype in COLUMN_TYPES.items():
         if name in columns or name in DEFAULTS:
             given = np.asarray(columns.get(name, DEFAULTS.get(name, 0)))
-            if given.ndim > 1 or (given.ndim == 1 and len(given) != n):
+            if given.ndim == 0:
+                made[name] = np.full(n, given.astype(dtype))
+                continue
+            if given.shape != (n,):
                 raise InputError(f"column has {given.shape} entries, not {n}", key=name)
-            made[name] = np.ascontiguousarray(np.broadcast_to(given, n)).astype(dtype)
+            made[name] = given.astype(dtype, copy=False)
     if (np.diff(made["vcpu"]) < 0).any():
         raise InputError("rows are not grouped by vCPU", key="vcpu")
     if "needed_by" not in columns:

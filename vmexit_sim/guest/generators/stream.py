@@ -89,8 +89,10 @@ class Rows(NamedTuple):
 
     def gaps(self, draws: Draws, between: Duration, within: Duration) -> Times:
         """The guest's compute (ps) before each row."""
-        compute = np.empty(len(self), np.int64)
         firsts = int(np.count_nonzero(self.first))
+        if firsts == len(self):
+            return draws.times("between", between, firsts)
+        compute = np.empty(len(self), np.int64)
         compute[self.first] = draws.times("between", between, firsts)
         compute[~self.first] = draws.times("within", within, len(self) - firsts)
         return compute
@@ -100,8 +102,9 @@ def operation_rows(operations: int, accesses: int, rows: int) -> Iterator[Rows]:
     """The rows of `operations` operations of `accesses` accesses each, at most `rows` at a time."""
     total = operations * accesses
     for begin in range(0, total, rows):
-        operation, place = np.divmod(np.arange(begin, min(begin + rows, total)), accesses)
-        yield Rows(operation, place == 0)
+        row = np.arange(begin, min(begin + rows, total))
+        operation = row // accesses if accesses > 1 else row
+        yield Rows(operation, operation * accesses == row)
 
 
 class Arrivals:
