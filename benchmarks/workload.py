@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from vmexit_sim.configuration import checked
 from vmexit_sim.device import load_devices
-from vmexit_sim.distributions import Exponential
 from vmexit_sim.guest.generators import Spread
 from vmexit_sim.hypervisor.host import DECODE, EMULATE, SWITCH_IN, SWITCH_OUT, AccessClass, Host
 from vmexit_sim.hypervisor.platform import load_platform
@@ -30,27 +29,30 @@ from vmexit_sim.steps import (
 )
 from vmexit_sim.units import MICROSECOND, NANOSECOND
 
-HANDLERS = Queue("handlers", tokens=2)
-DEVICES = Queue("devices", tokens=2)
 WAIT_HANDLER = Stage("wait: handler", Role.WAIT)
 WAIT_DEVICE = Stage("wait: device", Role.WAIT)
 
 
 @register("benchmark_handler")
 class BenchmarkHandler(Mechanism):
-    """Exit, handler, device, entry."""
+    """Exit, handler, device, entry; `handlers` and `devices` servers of each."""
+
+    handlers: int = 2
+    devices: int = 2
 
     def access(self, host: Host, access: AccessClass) -> Steps:
         """The path, as the module's docstring says it."""
+        handlers = Queue("handlers", tokens=self.handlers)
+        devices = Queue("devices", tokens=self.devices)
         yield stamp(Moment.EXIT, reason="IO_INSTRUCTION")
         yield spend(SWITCH_OUT, 1 * MICROSECOND)
-        yield acquire(HANDLERS, WAIT_HANDLER)
+        yield acquire(handlers, WAIT_HANDLER)
         yield spend(DECODE, 2 * MICROSECOND)
-        yield acquire(DEVICES, WAIT_DEVICE)
+        yield acquire(devices, WAIT_DEVICE)
         yield spend(EMULATE, Column("emulate"))
         yield stamp(Moment.DONE)
-        yield release(DEVICES)
-        yield release(HANDLERS)
+        yield release(devices)
+        yield release(handlers)
         yield spend(SWITCH_IN, 500 * NANOSECOND)
         yield stamp(Moment.ENTRY)
 
@@ -73,10 +75,14 @@ def workload(accesses: int, vcpus: int = 4) -> Spread:
     )
 
 
-def lowered(guest: Spread) -> Lowered:
+def scaled_to(vcpus: int) -> tuple[int, int]:
+    """Handlers and devices in the proportion of two to four vCPUs, at least one."""
+    servers = max(vcpus // 2, 1)
+    return servers, servers
+
+
+def lowered(guest: Spread, handlers: int = 2, devices: int = 2) -> Lowered:
     """The program for it."""
-    policy = Policy(title="benchmark", rules=[Rule(side="host", mechanism="benchmark_handler")])
+    mechanism = BenchmarkHandler(handlers=handlers, devices=devices)
+    policy = Policy(title="benchmark", rules=[Rule(side="host", mechanism=mechanism)])
     return lower(policy, load_platform("ideal"), load_devices(), guest)
-
-
-__all__ = ["Exponential", "lowered", "workload"]
