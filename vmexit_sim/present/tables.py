@@ -68,8 +68,7 @@ def _block(block: BlockOutcome) -> list[RenderableType]:
         Text(f"{block.name} ({count_text(block.accesses)} accesses)", style="bold"),
         _costs(block),
         Text(),
-        _latencies(block),
-        Text(),
+        *(part for table in _latencies(block) for part in (table, Text())),
         _stages(block),
     ]
     parts += [Padding(Text(line), (0, 0, 0, 1)) for line in _footnotes(block)]
@@ -107,10 +106,17 @@ def _costs(block: BlockOutcome) -> Table:
     return table
 
 
-def _latencies(block: BlockOutcome) -> Table:
+def _latencies(block: BlockOutcome) -> list[Table]:
+    """One table; but one for each latency where intervals stand beside the numbers."""
     which = ["stall", "response"]
     if any(_has_posted(outcome) for outcome in block.policies):
         which.append("effect")
+    if all(outcome.hypervisor_time.is_exact for outcome in block.policies):
+        return [_latency_table(block, which)]
+    return [_latency_table(block, [latency]) for latency in which]
+
+
+def _latency_table(block: BlockOutcome, which: list[str]) -> Table:
     headings = [f"{latency} {name}" for latency in which for name in ("mean", "p50", "p99")]
     table = _table("Latency of one access", "policy", *headings)
     for outcome in block.policies:
