@@ -13,7 +13,6 @@ from scipy import stats
 from vmexit_sim.errors import InputError
 from vmexit_sim.statistics import (
     Estimate,
-    batch_means,
     exact,
     mean,
     median,
@@ -126,29 +125,10 @@ def test_a_ratios_interval_covers_what_it_claims() -> None:
     assert 0.90 < hits / 400 < 0.99
 
 
-def test_batch_means_cover_the_mean_of_an_autocorrelated_series() -> None:
-    rng = np.random.default_rng(11)
-    n, runs, correlation = 4000, 300, 0.8
-    noise = rng.standard_normal((runs, n))
-    series = np.empty((runs, n))
-    series[:, 0] = noise[:, 0] / math.sqrt(1 - correlation**2)
-    for i in range(1, n):
-        series[:, i] = correlation * series[:, i - 1] + noise[:, i]
-    hits = sum(batch_means(row).holds(0.0) for row in series)
-    naive = sum(mean(row).holds(0.0) for row in series)
-    assert 0.90 < hits / runs < 0.985
-    assert naive / runs < 0.7  # what the raw latencies' standard error would cover
-
-
-def test_batch_means_leave_out_what_does_not_fill_a_batch() -> None:
-    estimate = batch_means([1.0, 3.0, 5.0, 7.0, 100.0], batches=2)
-    assert (estimate.value, estimate.n, estimate.method) == (4.0, 2, "batch means")
-
-
 def test_nothing_to_estimate_from_is_an_input_error() -> None:
     for call in (
         lambda: mean([]), lambda: median([]), lambda: paired_difference([1.0], [1.0, 2.0]),
-        lambda: paired_ratio([1.0], []), lambda: batch_means([1.0] * 39),
+        lambda: paired_ratio([1.0], []),
     ):  # fmt: skip
         with pytest.raises(InputError):
             call()

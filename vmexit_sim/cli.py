@@ -378,7 +378,8 @@ def _opened(
     }
     blocks = [{**dict(block), **chosen} for block in scenario.blocks]
     stated = {**dict(scenario), **changes, "blocks": blocks}
-    return open_scenario(checked(Scenario, stated, file="command line"), path)
+    return open_scenario(checked(Scenario, stated, file="command line"), path,
+                         elsewhere={*changes, *chosen})  # fmt: skip
 
 
 def _existing(name: str) -> Path:

@@ -134,6 +134,8 @@ def _explained(
 ) -> InputError:
     prefix = [] if key is None else [key]
     names, known = _walk(model, item["loc"])
+    if prefix and names == ["value"]:  # `key` is the value, whatever it was wrapped in
+        names = []
     place = ".".join([*prefix, *names]) or None
     cause = item.get("ctx", {}).get("error")
     if isinstance(cause, _Misfit):
@@ -141,12 +143,22 @@ def _explained(
     if item["type"] == "extra_forbidden":
         mend = nearest(str(item["loc"][-1]), known) if known else None
         return InputError("is no key here", file=file, key=place, mend=mend)
+    if item["type"] == "union_tag_invalid":
+        tags = [tag.strip(" '") for tag in str(item["ctx"]["expected_tags"]).split(",")]
+        tag = str(item["ctx"]["tag"])
+        written = [known for known in tags if known not in _UNWRITABLE]
+        return InputError("is no kind", file=file, key=f"{place}.kind", value=tag,
+                          mend=nearest(tag, written))  # fmt: skip
     if item["type"] == "missing":
         return InputError("is missing", file=file, key=place)
     message = str(item["msg"])
     value = item["input"] if not isinstance(item["input"], (dict, list)) else None
     return InputError(f"does not fit: {message[0].lower()}{message[1:]}",
                       file=file, key=place, value=value)  # fmt: skip
+
+
+_UNWRITABLE = ("text", "trace", "table", "workload", "generator")
+"""Tags that tell shapes apart, and are written nowhere."""
 
 
 def _walk(model: type[BaseModel], path: tuple[int | str, ...]) -> tuple[list[str], list[str]]:

@@ -3,7 +3,8 @@
 Accesses fall into classes: all that a mechanism may know of them is the same. Each class gets one
 routine, the guest's part around its mechanism::
 
-    [idle until arrival] compute | START | mechanism | RESUME | next access
+    [flush before a halt] [idle until arrival] compute
+        | START | what others do first | mechanism | RESUME | next access
 
 so that which path an access takes costs an engine nothing.
 """

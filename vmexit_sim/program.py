@@ -109,7 +109,7 @@ class Actor:
 
     Attributes:
         name: for people, ``"vCPU 0"``.
-        entry: the row it starts at; for a vCPU that of `NEXT`.
+        entry: the row it starts at; for a vCPU a `MARK` of `NEXT_MARK`.
         vcpu: the vCPU it is, or whose queues and cells it means.
         is_vcpu: whether the run lasts until it halts.
     """

@@ -21,7 +21,7 @@ workload) becomes such a scenario too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -43,7 +43,8 @@ from vmexit_sim.guest.qemu_trace import Trace, read_trace
 from vmexit_sim.guest.table import AccessTable, Flag, Kind, Phase, Space, load_table
 from vmexit_sim.guest.workload import Recorded, Scaled, Workload
 from vmexit_sim.hypervisor.platform import Platform, load_platform
-from vmexit_sim.policy import PHASES, Policy, load_policy
+from vmexit_sim.mechanisms.native import Native
+from vmexit_sim.policy import PHASES, Match, Policy, load_policy
 
 DEFAULT_SCENARIO = "bunched-and-spread"
 DEFAULT_SEED = 1
@@ -242,31 +243,54 @@ def load_scenario(path: Path) -> Scenario:
     return checked(Scenario, data, file=path, context={"file": path})
 
 
-def open_scenario(scenario: Scenario, path: Path | None = None) -> Opened:
+def open_scenario(
+    scenario: Scenario, path: Path | None = None, elsewhere: Collection[str] = ()
+) -> Opened:
     """Open everything that a scenario names.
 
     Args:
         scenario: what to open.
         path: the file it stands in; names in it may be relative to that.
+        elsewhere: keys that were not stated in that file but by the user, so that their names are
+            relative to the working directory, and errors do not blame the file.
 
     Raises:
         InputError: something named is not there, or does not fit.
     """
+
+    def file_of(key: str) -> Path | None:
+        return None if key in elsewhere else path
+
     with _at(path, "devices"):
         devices = load_devices(str(catalog.find("devices", scenario.devices, path)))
-    with _at(path, "platform"):
-        platform = load_platform(scenario.platform, path, scenario.costs)
+    beside = file_of("platform")
+    with _at(beside, "platform"):
+        platform = load_platform(scenario.platform, beside, scenario.costs, path)
     policies = []
-    for number, name in enumerate(scenario.policies):
-        with _at(path, f"policies.{number}"):
-            policies.append(load_policy(name, path))
+    beside = file_of("policies")
+    for number, name in enumerate(dict.fromkeys(scenario.policies)):
+        with _at(beside, f"policies.{number}"):
+            policies.append(load_policy(name, beside))
+            _refuse_traps_without_hypervisor(platform, policies[-1])
     blocks = []
     for number, block in enumerate(scenario.blocks):
-        with _at(path, f"blocks.{number}"):
+        with _at(file_of("only"), f"blocks.{number}"):
             blocks.append(load_block(block, devices, path, scenario.name))
     return Opened(
         scenario=scenario, platform=platform, policies=policies, catalog=devices, blocks=blocks
     )
+
+
+def _refuse_traps_without_hypervisor(platform: Platform, policy: Policy) -> None:
+    everything = any(
+        isinstance(rule.mechanism, Native) and rule.side == "host" and rule.match == Match()
+        for rule in policy.rules
+    )
+    if platform.native_only and not everything:
+        raise InputError(
+            f"traps, and on the platform {platform.name} there is nobody to trap to",
+            value=policy.name, mend="take the policy bare-metal, or another platform",
+        )  # fmt: skip
 
 
 @contextmanager

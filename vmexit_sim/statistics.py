@@ -151,21 +151,6 @@ def paired_ratio(first: Sequence[float], second: Sequence[float], *,
     return Estimate(ratio, ratio - half, ratio + half, len(a), "paired t", confidence, "1")
 
 
-def batch_means(values: Sequence[float], batches: int = 20, *, confidence: float = CONFIDENCE,
-                unit: str = "ps") -> Estimate:  # fmt: skip
-    """The mean of one long, stationary, autocorrelated series, from non-overlapping batches.
-
-    Raises:
-        InputError: fewer than two values per batch.
-    """
-    per_batch = len(values) // batches
-    if per_batch < 2:
-        raise InputError(f"{len(values)} values are too few for {batches} batches")
-    used = np.asarray(values, np.float64)[: per_batch * batches]
-    means = used.reshape(batches, per_batch).mean(axis=1)
-    return mean(means.tolist(), confidence=confidence, unit=unit, method="batch means")
-
-
 def _t(confidence: float, freedom: int) -> float:
     from scipy.special import stdtrit
 

@@ -5,9 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from vmexit_sim import catalog
 from vmexit_sim.device import load_devices
 from vmexit_sim.guest.operations import bar_sizings, with_operations
-from vmexit_sim.guest.table import NEVER, AccessTable, Flag, Kind, Space, check_table, make_table
+from vmexit_sim.guest.table import (
+    NEVER,
+    AccessTable,
+    Agent,
+    Flag,
+    Kind,
+    Space,
+    check_table,
+    make_table,
+)
+from vmexit_sim.scenario import cached_trace
 
 CATALOG = load_devices()
 ONES = 0xFFFFFFFF
@@ -153,3 +164,14 @@ def test_operations_of_two_vcpus_are_apart() -> None:
     table.vcpu[4:] = 1
     found = with_operations(table, values, CATALOG)
     assert found.operation.tolist() == [0] * 4 + [1] * 4
+
+
+def test_a_recorded_sizing_holds_what_turns_decoding_off_and_on() -> None:
+    """Of 56 kernel sizings 45 read COMMAND and turn decoding off before, and on again after."""
+    trace = cached_trace(catalog.find("traces", "pci-scan-q35"), load_devices())
+    table = trace.table
+    kernel = (table.kind == Kind.BAR_SIZING) & (table.agent == Agent.KERNEL)
+    operation, length = np.unique(table.operation[kernel], return_counts=True)
+    assert len(operation) == 56
+    assert np.count_nonzero(length == 7) == 45
+    assert table.has(Flag.DECODE_TOGGLE)[kernel].sum() == 2 * 45

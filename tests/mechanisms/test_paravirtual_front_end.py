@@ -50,7 +50,7 @@ def test_the_front_end_holds_its_lock_until_it_has_the_answer(run_by: Any) -> No
     ran = run_by("paravirtual_front_end", 2, vcpu=[0, 1], platform="ideal", costs=COSTS)
     alone = 31 * US  # answered at 26, picked up at 31
     assert ran.column("resume") == [alone, 2 * alone]
-    assert ran.stages(1)["wait: config lock"] == alone
+    assert ran.stages(1)["wait: front-end lock"] == alone
 
 
 def test_turning_decoding_on_is_the_back_ends_work(run_by: Any) -> None:

@@ -74,9 +74,12 @@ def test_every_policy_meets_the_same_guest() -> None:
 
 def test_the_best_is_no_bound_and_no_counterfactual() -> None:
     block = outcome(CALM, ["linux-default", "hypercall", "bare-metal", "batched-oracle"])
-    best = block.best()
-    assert best is not None
-    assert best.policy.name == "hypercall"
+    assert [outcome.policy.name for outcome in block.best()] == ["hypercall"]
+
+
+def test_policies_that_nothing_tells_apart_are_best_together() -> None:
+    block = outcome(CALM, ["linux-default", "mmio-first", "absent-page"])
+    assert [outcome.policy.name for outcome in block.best()] == ["mmio-first", "absent-page"]
 
 
 def test_completion_is_given_for_each_think_scale() -> None:

@@ -2,7 +2,10 @@
 
 ===================  ============================================================================
 BAR sizing           of one base address register: read v, write all ones, read, write v. In
-                     between, among the vCPU's config accesses, only COMMAND or the neighbour BAR
+                     between, among the vCPU's config accesses, only COMMAND or the neighbour BAR.
+                     The COMMAND accesses right before and after that turn decoding off and on
+                     again belong to it, and the read that asks if it is on. Each dword of a 64-bit
+                     register is a sizing of its own
 absent run           reads of register 0 or 8 that no function answers, of one size, each 1 to 8
                      functions further than the one before; at least 4
 bit-bang             longest stretch of a device's accesses at its data and order registers, with
@@ -50,7 +53,8 @@ class BarSizing:
 
     Attributes:
         rows: the read of v, the write of ones, the read of the mask, the write of v.
-        commands: rows of COMMAND accesses in between.
+        commands: rows of the COMMAND accesses that belong to it: in between, and those that turn
+            decoding off before it and on again after it.
         function: bus, device and function, as in a table's address.
         register: the register's offset.
         exists: whether any bit of it could be written.
@@ -78,7 +82,7 @@ def with_operations(table: AccessTable, values: Values, catalog: DeviceCatalog) 
         first, ones, mask, last = sizing.rows
         marks.add(Kind.BAR_SIZING, [first, ones, *sizing.commands, mask, last])
         marks.needed[first] = last
-        marks.needed[mask] = last + 1
+        marks.needed[mask] = max(last, *sizing.commands) + 1 if sizing.commands else last + 1
     for run in absent_runs(table):
         marks.add(Kind.ABSENT_RUN, run)
         marks.needed[run] = run[-1] + 1
@@ -153,7 +157,7 @@ def _sizings_of(
     toggle = table.has(Flag.DECODE_TOGGLE)[rows].tolist()
     value = values[rows].tolist()
     steps: dict[int, list[int]] = {}  # register: positions of the steps taken so far
-    current = -1
+    current = beyond = -1  # the function that is being sized; the end of the sizing before
     for at, (place, is_write, width) in enumerate(
         zip(address.tolist(), write.tolist(), size.tolist(), strict=True)
     ):
@@ -176,7 +180,9 @@ def _sizings_of(
             taken.append(at)
         elif len(taken) == 3 and value[at] == value[taken[0]]:
             first, last = taken[0], at
-            between = [n for n in range(first, last) if address[n] & 0xFFC == _COMMAND]
+            begin, end = _with_commands(address, write, toggle, (first, last), beyond)
+            between = [n for n in range(begin, end + 1) if address[n] & 0xFFC == _COMMAND]
+            beyond = end
             yield BarSizing(
                 rows=(int(rows[first]), int(rows[taken[1]]), int(rows[taken[2]]), int(rows[at])),
                 commands=tuple(int(rows[n]) for n in between),
@@ -189,6 +195,40 @@ def _sizings_of(
             taken.clear()
         else:
             taken.clear()
+
+
+def _with_commands(
+    address: Rows,
+    write: npt.NDArray[np.bool_],
+    toggle: list[bool],
+    sizing: tuple[int, int],
+    beyond: int,
+) -> tuple[int, int]:
+    """A sizing with what turns decoding off right before it and on right after it.
+
+    Linux reads COMMAND, turns decoding off if it is on, and restores it after the last write
+    (drivers/pci/probe.c, __pci_read_base).
+
+    Args:
+        address: of one vCPU's config rows.
+        write: which of them write.
+        toggle: which of them turn decoding off or on.
+        sizing: the first and the last of the sizing's own accesses.
+        beyond: the end of the sizing before, whose rows are taken.
+    """
+    begin, end = sizing
+    function = address[begin] >> 12
+
+    def is_command(at: int) -> bool:
+        return bool(address[at] >> 12 == function and address[at] & 0xFFC == _COMMAND)
+
+    if begin - 1 > beyond and toggle[begin - 1] and is_command(begin - 1):
+        begin -= 1
+    if begin - 1 > beyond and not write[begin - 1] and is_command(begin - 1):
+        begin -= 1
+    if end + 1 < len(address) and toggle[end + 1] and is_command(end + 1):
+        end += 1
+    return begin, end
 
 
 def absent_runs(table: AccessTable) -> Iterator[Rows]:

@@ -11,7 +11,7 @@ by_device          memory regions                          answering models for 
 config.port_exits  lines at the index and data ports       2 for each joined row, 1 for each
                                                            lone index access
 phases             lines                                   rows
-bad_lines,         counted                                 0: not in a table
+bad_lines,         counted                                 null: not in a table
 messages
 =================  ======================================  ====================================
 """
@@ -85,9 +85,9 @@ def table_info(table: AccessTable) -> dict[str, Any]:
             for phase in Phase
             if (rows := table.phase == phase).any()
         ],
-        "bad_lines": 0,
+        "bad_lines": None,
         "first_bad_lines": [],
-        "messages": 0,
+        "messages": None,
     }
 
 

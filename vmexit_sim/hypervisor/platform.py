@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from vmexit_sim.catalog import find
 from vmexit_sim.configuration import Configured, Frequency, checked, read_toml
@@ -37,13 +37,22 @@ class Cost(Configured):
 
     Attributes:
         value: how long it takes.
+        stated: the value as the file has it, where that is text ("783 cycles").
         mark: a key of `MARKS`.
         source: where it was read, or how it was derived, or why it was assumed.
     """
 
     value: Distribution
+    stated: str = ""
     mark: Literal["R", "R2", "M", "D", "A"]
     source: Annotated[str, Field(min_length=8)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_stated(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("value"), str):
+            return {**data, "stated": data["value"]}
+        return data
 
 
 class Costs(Configured):
@@ -129,6 +138,7 @@ class Platform(Configured):
         clock: what cycles are counted in, in Hz.
         clock_mark: how sure the clock is (`MARKS`).
         clock_source: where the clock is known from.
+        native_only: there is no hypervisor: only the mechanism `native` means anything.
         costs: what everything costs.
         vmm_lock: the lock around user-space emulation.
     """
@@ -139,6 +149,7 @@ class Platform(Configured):
     clock: Frequency
     clock_mark: Literal["R", "R2", "M", "D", "A"]
     clock_source: str
+    native_only: bool = False
     costs: Costs
     vmm_lock: VmmLock = VmmLock()
 
@@ -149,14 +160,18 @@ class Platform(Configured):
 
 
 def load_platform(
-    name: str, beside: Path | None = None, changes: Mapping[str, Any] | None = None
+    name: str,
+    beside: Path | None = None,
+    changes: Mapping[str, Any] | None = None,
+    stated_in: Path | None = None,
 ) -> Platform:
     """The platform of that name or file.
 
     Args:
         name: a shipped platform, or a TOML file.
-        beside: the file that names it (and states the changes), if any.
+        beside: the file that names it, if any.
         changes: costs to put in place of the file's: name to a duration as files state it.
+        stated_in: the file that states the changes, if any.
 
     Raises:
         InputError: no such platform, or its file does not fit; a cost without a source is refused.
@@ -175,9 +190,9 @@ def load_platform(
     for key, value in changes.items():
         place = f"costs.{key}"
         if key not in Costs.model_fields:
-            raise InputError("is no cost", file=beside, key=place,
+            raise InputError("is no cost", file=stated_in, key=place,
                              mend=nearest(key, Costs.model_fields))  # fmt: skip
         stated = {"value": value, "mark": "A", "source": "set by the scenario"}
-        context = {"clock_hz": clock_hz, "file": beside}
-        changed[key] = checked(Cost, stated, file=beside, key=place, context=context)
+        context = {"clock_hz": clock_hz, "file": stated_in}
+        changed[key] = checked(Cost, stated, file=stated_in, key=place, context=context)
     return platform.model_copy(update={"costs": platform.costs.model_copy(update=changed)})

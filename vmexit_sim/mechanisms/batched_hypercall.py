@@ -11,6 +11,10 @@ hypercall, its items in program order, when
 * its first item has waited `max_wait`: a timer then interrupts the guest's compute (in hypervisor
   code the interrupt stays pending), which costs an injection.
 
+Arming and cancelling the timer costs nothing here, as with a timer that the hypervisor shares with
+the guest; on x86 a guest that programs its own makes an exit for each batch, to be added to what is
+reported.
+
 Which results are needed is answered three ways. *recorded*: what the table says; a recording
 knows that every read blocked. *idioms*: as a driver author who knew the idiom would have it.
 *oracle*: nobody needs anything: the upper bound.

@@ -5,7 +5,8 @@
     vCPU      lock | write request | hypercall: exit … entry | spin for the answer | unlock
     back end                              wake up | emulate |-> answer
 
-The front end holds its lock and spins until the answer stands in the shared page.
+The front end holds its own lock (pcifront's sh_info_lock) and spins until the answer stands in the
+shared page.
 
 Source: Linux drivers/pci/xen-pcifront.c, do_pci_op.
 """
@@ -17,7 +18,6 @@ from collections.abc import Iterable
 from vmexit_sim.hypervisor.host import (
     GATHER,
     HYPERCALL_EXIT,
-    WAIT_CONFIG_LOCK,
     AccessClass,
     Host,
 )
@@ -49,6 +49,8 @@ WAKE_UP = Stage("back end wake-up", Role.BACK)
 BACK_END = Stage("back end emulation", Role.BACK)
 BACK_END_CHANGE = Stage("back end state change", Role.BACK)
 
+WAIT_FRONT_END = Stage("wait: front-end lock", Role.WAIT)
+FRONT_END_LOCK = Queue("front-end lock", tokens=1)
 REQUESTS = Queue("requests to the back end")
 ANSWERS = Queue("answers of the back end")
 
@@ -59,7 +61,7 @@ class ParavirtualFrontEnd(Mechanism):
 
     def access(self, host: Host, access: AccessClass) -> Steps:
         """Ask, and spin."""
-        yield acquire(host.config_lock, WAIT_CONFIG_LOCK)
+        yield acquire(FRONT_END_LOCK, WAIT_FRONT_END)
         yield spend(GATHER, host.cost("gather"))
         yield from host.leave_guest(HYPERCALL_EXIT)
         yield from host.dispatch("hypercall", access.write)
@@ -67,7 +69,7 @@ class ParavirtualFrontEnd(Mechanism):
         yield from host.enter_guest()
         yield take(ANSWERS, WAIT_ANSWER)
         yield spend(PICK_UP, host.cost("pick_up"))
-        yield release(host.config_lock)
+        yield release(FRONT_END_LOCK)
 
     def actors(self, host: Host) -> Iterable[tuple[str, bool, Steps]]:
         """One back end for the whole guest."""

@@ -2,8 +2,9 @@
 
 The hypervisor keeps a copy of the registers in a page that the guest may read but not write. A
 read is a load and never exits. A write faults, is emulated like any trapped memory access, and
-the VMM then refreshes the page. A register whose reading has a side effect cannot live in such a
-page, so its reads trap too.
+the VMM then refreshes the page. A register whose reading has a side effect must trap. Pages are
+mapped whole, so a function that has such a register could not be backed at all; here only that
+register's reads trap, which flatters the mechanism (no recorded config read has a side effect).
 
 What is left out: a device that changes a register by itself makes the VMM refresh the page, which
 costs the VMM's time, not the vCPU's; recordings do not show these changes.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from vmexit_sim import __version__
+from vmexit_sim.hypervisor.platform import Cost
 from vmexit_sim.measure.records import LATENCIES, RunResult
 from vmexit_sim.scenario import Loaded, Opened
 from vmexit_sim.statistics import Estimate
@@ -56,8 +57,8 @@ def configuration(opened: Opened) -> Document:
     return {
         "scenario": opened.scenario.model_dump(mode="json", by_alias=True),
         "costs": {
-            name: {"value": cost.value.model_dump(mode="json"), "mark": cost.mark,
-                   "source": cost.source}
+            name: {"stated": cost.stated, "value": cost.value.model_dump(mode="json"),
+                   "unit": "ps", "mark": cost.mark, "source": cost.source}
             for name, cost in opened.platform.costs.items()
         },
         "clock_hz": opened.platform.clock,
@@ -149,11 +150,14 @@ def run(opened: Opened, block: Loaded, result: RunResult, replication: int) -> D
     }  # fmt: skip
 
 
-def cost_value(value: Any) -> tuple[str, str]:
-    """A cost's value and unit for people: a constant's time, or a distribution's parameters."""
+def cost_value(cost: Cost) -> tuple[str, str]:
+    """A cost's value and unit for people: as stated, or a distribution's parameters."""
+    value = cost.value
     if value.is_constant:
-        number, _, unit = format_time(value.mean_ps, 6).partition(" ")
-        return number, unit or "ns"
+        number, _, unit = (cost.stated or format_time(value.mean_ps, 6)).partition(" ")
+        if unit == "cycles":
+            unit = f"cycles ({format_time(value.mean_ps, 6)})"
+        return number, unit
     stated = value.model_dump(exclude={"kind", "samples"})
     shown = ", ".join(
         f"{key} {format_time(part) if isinstance(part, int) else part}"

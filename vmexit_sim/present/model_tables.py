@@ -64,7 +64,7 @@ def model_document(name: str) -> dict[str, Any]:
             platform = load_platform(name)
             stated = platform.model_dump(mode="json", exclude={"costs"})
             stated["costs"] = {
-                cost_name: {"mean_ps": cost.value.mean_ps,
+                cost_name: {"stated": cost.stated, "mean_ps": cost.value.mean_ps, "unit": "ps",
                             "value": cost.value.model_dump(mode="json"),
                             "mark": cost.mark, "source": cost.source}
                 for cost_name, cost in platform.costs.items()
@@ -112,7 +112,7 @@ def _title(path: Path) -> str:
 def _platform(platform: Platform) -> RenderableType:
     body = []
     for name, cost in platform.costs.items():
-        value, unit = cost_value(cost.value)
+        value, unit = cost_value(cost)
         body.append([name, value, unit, cost.mark, cost.source])
     table = rows("Costs", ["cost", "value", "unit", "mark", "source"], body)
     table.columns[3].justify = "center"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 from rich.console import Console, Group, RenderableType
@@ -164,25 +163,24 @@ def _footnotes(block: BlockOutcome) -> list[str]:
 
 
 def verdict(block: BlockOutcome) -> str:
-    """What a block says, in a sentence."""
+    """What a block says, in a sentence or two."""
     first, best = block.policies[0], block.best()
-    baseline = "" if first.hypervisor_time.value else first.policy.name
     idle = [o.policy.name for o in block.policies if o.reach == 0]
     unreached = f" No rule of {_listed(idle)} reaches these accesses." if idle else ""
-    if best is None or best is first:
-        return f"Nothing here adds less than {first.policy.name}.{unreached}"
-    time = time_text(best.hypervisor_time)
-    if baseline:
-        return f"{best.policy.name} adds least: {time}; {baseline} adds nothing.{unreached}"
-    if not math.isfinite(best.difference.half_width):
-        return f"Undecided: one replication of a random scenario tells no interval.{unreached}"
-    if not best.difference.is_exact and best.difference.high >= 0:
-        return (
-            f"Undecided: {best.policy.name} adds {time}, but its difference from "
-            f"{first.policy.name} has the interval {format_time(best.difference.low)} … "
-            f"{format_time(best.difference.high)}; run more replications.{unreached}"
-        )
-    late, usual = best.latency["effect"]["p99"], first.latency["effect"]["p99"]
+    if not best:
+        return f"None of these policies is one that this guest could use.{unreached}"
+    least = best[0]
+    time = time_text(least.hypervisor_time)
+    if first in best:
+        return f"{_nothing_less(block)}{unreached}"
+    if len(best) > 1:
+        names = _listed([outcome.policy.name for outcome in best], "and")
+        if least.hypervisor_time.is_exact:
+            return f"{names} add least, and equally much: {time}.{unreached}"
+        return f"Undecided between {names}, about {time}; run more replications.{unreached}"
+    if not first.hypervisor_time.value:
+        return f"{least.policy.name} adds least: {time}; {first.policy.name} adds 0.{unreached}"
+    late, usual = least.latency["effect"]["p99"], first.latency["effect"]["p99"]
     price = ""
     if late.value > 10 * usual.value:
         price = (
@@ -190,13 +188,26 @@ def verdict(block: BlockOutcome) -> str:
             f"instead of {time_text(usual, 3)}."
         )
     return (
-        f"{best.policy.name} adds least: {time}, {number_text(best.ratio, 3)} × the "
+        f"{least.policy.name} adds least: {time}, {number_text(least.ratio, 3)} × the "
         f"{time_text(first.hypervisor_time)} of {first.policy.name}.{price}{unreached}"
     )
 
 
-def _listed(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
+def _nothing_less(block: BlockOutcome) -> str:
+    """The verdict where no usable policy can be told to add less than the first."""
+    first = block.policies[0]
+    others = [o for o in block.best() if o is not first]
+    if others and not first.hypervisor_time.is_exact:
+        names = _listed([first.policy.name, *(o.policy.name for o in others)], "and")
+        return f"Undecided between {names}; run more replications."
+    said = f"No policy that this guest could use adds less than {first.policy.name}"
+    less = [o.policy.name for o in block.policies if o not in block.usable
+            and o.hypervisor_time.value < first.hypervisor_time.value]  # fmt: skip
+    return f"{said}; {_listed(less, 'and')} would, if it could." if less else f"{said}."
+
+
+def _listed(names: list[str], joint: str = "or") -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {joint} {names[-1]}"
 
 
 def run_report(opened: Opened, block: Loaded, result: RunResult) -> RenderableType:

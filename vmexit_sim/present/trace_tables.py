@@ -21,11 +21,13 @@ def trace_report(name: str, info: dict[str, Any]) -> RenderableType:
     config = info["config"]
     reads = config["pio"]["read"] + config["ecam"]["read"]
     vcpus = ", ".join(f"vCPU {vcpu}: {count_text(n)}" for vcpu, n in info["vcpus"].items())
+    lines = ""
+    if info["messages"] is not None:
+        lines = (f"; {count_text(info['messages'])} interrupt messages; "
+                 f"{count_text(info['bad_lines'])} malformed lines")  # fmt: skip
     head = [
         Text(name, style="bold"),
-        Text(f"{count_text(info['vcpu_accesses'])} accesses ({vcpus}); "
-             f"{count_text(info['messages'])} interrupt messages; "
-             f"{count_text(info['bad_lines'])} malformed lines"),
+        Text(f"{count_text(info['vcpu_accesses'])} accesses ({vcpus}){lines}"),
         *(
             Text(f"  line {bad['line']} {bad['reason']}")
             for bad in info.get("first_bad_lines", [])

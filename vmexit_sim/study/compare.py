@@ -40,6 +40,7 @@ class PolicyOutcome:
         latency: stall, response and effect latency of accesses: mean, p50, p99 of each.
         operation_latency: the same of whole operations; empty if there are none.
         stage_times: time per stage over all accesses, guest compute included.
+        times: hypervisor time of each replication, in ps.
         ratio: hypervisor time over the first policy's.
         difference: hypervisor time less the first policy's.
     """
@@ -55,6 +56,7 @@ class PolicyOutcome:
     latency: dict[str, dict[str, Estimate]]
     operation_latency: dict[str, dict[str, Estimate]]
     stage_times: dict[Stage, Estimate]
+    times: list[float]
     ratio: Estimate
     difference: Estimate
 
@@ -75,10 +77,21 @@ class BlockOutcome:
     accesses: float
     policies: list[PolicyOutcome]
 
-    def best(self) -> PolicyOutcome | None:
-        """The policy that adds least, bounds and counterfactuals left out."""
-        real = [o for o in self.policies if not o.policy.bound and not o.counterfactual]
-        return min(real, key=lambda outcome: outcome.hypervisor_time.value, default=None)
+    @property
+    def usable(self) -> list[PolicyOutcome]:
+        """The policies that this guest could use: bounds and counterfactuals left out."""
+        return [o for o in self.policies if not o.policy.bound and not o.counterfactual]
+
+    def best(self) -> list[PolicyOutcome]:
+        """The usable policies that add least: those that nothing tells from the least mean.
+
+        Two policies are told apart by the paired interval of their difference; where nothing is
+        left to chance, by the numbers themselves.
+        """
+        if not self.usable:
+            return []
+        least = min(self.usable, key=lambda outcome: outcome.hypervisor_time.value)
+        return [least, *(o for o in self.usable if o is not least and _is_tied(least, o))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +107,12 @@ class Comparison:
     opened: Opened
     replications: int
     blocks: list[BlockOutcome] = field(default_factory=list)
+
+
+def _is_tied(least: PolicyOutcome, other: PolicyOutcome) -> bool:
+    if least.hypervisor_time.is_exact:
+        return least.times == other.times
+    return paired_difference(least.times, other.times).low <= 0
 
 
 Progress = Callable[[str], None]
@@ -250,6 +269,7 @@ def _outcome(
             stage: of([result.stage_times().get(stage.name, 0) for result in main])
             for stage in stages
         },
+        times=times,
         ratio=exact(times[0] / baseline[0] if baseline[0] else float("nan"), "1")
         if is_exact
         else paired_ratio(baseline, times),

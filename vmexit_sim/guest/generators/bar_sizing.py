@@ -53,7 +53,6 @@ MOST_FUNCTIONS = 65_536
 """Functions that one PCI segment can address."""
 
 SizingSequence = Literal["bare", "old", "batched"]
-
 """Which kernel's way to size (see the module)."""
 
 Bars32 = Annotated[int, Field(ge=0, le=SLOTS)]
