@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vmexit_sim.assembler import Assembler
 from vmexit_sim.configuration import Configured, checked
 from vmexit_sim.distributions import Constant, Distribution
 from vmexit_sim.errors import SimulationError
-from vmexit_sim.program import WIDTH, Assembler, Op, Program
+from vmexit_sim.program import WIDTH, Op, Program
 from vmexit_sim.steps import (
     ACCESS,
     Cell,

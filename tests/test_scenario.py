@@ -11,14 +11,15 @@ import pytest
 from vmexit_sim import catalog
 from vmexit_sim.configuration import checked
 from vmexit_sim.errors import InputError
-from vmexit_sim.guest.table import Flag, Kind, Phase, Space, make_table, save_table
+from vmexit_sim.guest.selection import select
+from vmexit_sim.guest.table import Flag, Kind, Phase, Space, make_table
+from vmexit_sim.guest.table_file import save_table
 from vmexit_sim.scenario import (
     RANDOM_REPLICATIONS,
     Scenario,
     find_scenario,
     load_scenario,
     open_scenario,
-    select,
 )
 
 SPREAD = {"kind": "spread", "operations": 5, "between": "1 us", "read_share": 1, "space": "mmio"}

@@ -218,7 +218,7 @@ def trace_info(trace: str, /, *, strict: Flag = False, json: Json = False) -> No
     from vmexit_sim.device import load_devices
     from vmexit_sim.guest import trace_info as info
     from vmexit_sim.guest.qemu_trace import read_trace
-    from vmexit_sim.guest.table import load_table
+    from vmexit_sim.guest.table_file import load_table
 
     path = catalog.find("traces", trace) if trace in catalog.names("traces") else _existing(trace)
     if path.suffix == ".parquet":
@@ -259,7 +259,7 @@ def trace_import(
     from vmexit_sim import catalog
     from vmexit_sim.device import load_devices
     from vmexit_sim.guest.qemu_trace import read_trace
-    from vmexit_sim.guest.table import save_table
+    from vmexit_sim.guest.table_file import save_table
 
     _check_parquet(output, "--output")
     path = catalog.find("traces", trace) if trace in catalog.names("traces") else _existing(trace)

@@ -19,6 +19,7 @@ from itertools import chain, pairwise
 import numpy as np
 import numpy.typing as npt
 
+from vmexit_sim.assembler import Assembler
 from vmexit_sim.device import DeviceCatalog
 from vmexit_sim.errors import SimulationError
 from vmexit_sim.guest.table import NEVER, AccessTable, Flag, Space
@@ -27,7 +28,7 @@ from vmexit_sim.hypervisor.host import COMPUTE, IDLE, AccessClass, Host
 from vmexit_sim.hypervisor.platform import Platform
 from vmexit_sim.mechanisms import Mechanism
 from vmexit_sim.policy import AS_RECORDED, Policy, Rule
-from vmexit_sim.program import Actor, Assembler, Program
+from vmexit_sim.program import Actor, Program
 from vmexit_sim.steps import (
     TIMED_OUT,
     Clock,

@@ -21,16 +21,13 @@ workload) becomes such a scenario too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import Discriminator, Field, Tag
 
 from vmexit_sim import catalog
@@ -40,7 +37,9 @@ from vmexit_sim.errors import InputError, nearest
 from vmexit_sim.guest.emulation import Emulated
 from vmexit_sim.guest.generators import Generator
 from vmexit_sim.guest.qemu_trace import Trace, read_trace
-from vmexit_sim.guest.table import AccessTable, Flag, Kind, Phase, Space, load_table
+from vmexit_sim.guest.selection import select, selectable
+from vmexit_sim.guest.table import AccessTable
+from vmexit_sim.guest.table_file import load_table
 from vmexit_sim.guest.workload import Recorded, Scaled, Workload
 from vmexit_sim.hypervisor.platform import Platform, load_platform
 from vmexit_sim.mechanisms.native import Native
@@ -328,7 +327,8 @@ def load_block(
                       is_recorded=False)  # fmt: skip
     chosen = select(table, block.only, during=block.during, timers=block.timers)
     if not len(chosen):
-        raise InputError("leaves no access", key="only", value=block.only, mend=_selectable(table))
+        raise InputError("leaves no access", key="only", value=block.only,
+                         mend=f"known: {', '.join(selectable(table))}")  # fmt: skip
     scales = block.think_scales or [0.0, 0.1, 1.0]
     return Loaded(
         name=block.name or name,
@@ -341,36 +341,6 @@ def load_block(
 def _file_of(name: str, beside: Path | None) -> Path:
     """A recorded guest's file: any file that is there, whatever its name ends in."""
     return Path(name) if Path(name).is_file() else catalog.find("traces", name, beside)
-
-
-def select(
-    table: AccessTable,
-    only: Sequence[str] = (),
-    *,
-    during: Sequence[str] = (),
-    timers: bool = False,
-) -> AccessTable:
-    """The accesses that any of some names means.
-
-    Args:
-        table: where from.
-        only: spaces, kinds of operation, phases or devices (with ``*``); empty means all. What is
-            left out stays in the guest as compute.
-        during: phases; empty means all.
-        timers: whether to keep accesses to timers and interrupt controllers.
-
-    Raises:
-        InputError: a name means nothing in this table.
-    """
-    if during:  # what the guest did in other phases is no part of these
-        phases = np.isin(table.phase, [Phase[name.upper()] for name in during])
-        table = table.only(phases, with_compute=False)
-    keep: npt.NDArray[np.bool_] = np.full(len(table), not only, np.bool_)
-    for name in only:
-        keep |= _meant(table, name)
-    if not timers:
-        keep &= ~table.has(Flag.TIMER | Flag.IRQCHIP)
-    return table.only(keep)
 
 
 def load_workload(name: str, beside: Path | None = None) -> Any:
@@ -401,24 +371,3 @@ def scaled(workload: Any, scale: float) -> Workload:
 
 def _for_guest(name: str, guest: dict[str, str]) -> Scenario:
     return checked(Scenario, {"name": name, "title": name, "blocks": [{"guest": guest}]})
-
-
-def _meant(table: AccessTable, name: str) -> npt.NDArray[np.bool_]:
-    for enum, column in ((Space, table.space), (Kind, table.kind), (Phase, table.phase)):
-        member = enum.__members__.get(name.upper())
-        if member is not None and name.islower():
-            return np.equal(column, member)
-    devices = np.array([fnmatchcase(device, name) for device in table.devices] or [False])
-    if not devices.any():
-        raise InputError("means no access of this guest", key="only", value=name,
-                         mend=nearest(name, _selectables(table)))  # fmt: skip
-    return np.asarray(devices[table.device], np.bool_)
-
-
-def _selectables(table: AccessTable) -> list[str]:
-    names = [member.name.lower() for enum in (Space, Kind, Phase) for member in enum]
-    return [*names, *table.devices]
-
-
-def _selectable(table: AccessTable) -> str:
-    return f"known: {', '.join(_selectables(table))}"

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from vmexit_sim.configuration import checked
 from vmexit_sim.errors import InputError
 from vmexit_sim.guest.generators import InterruptService
-from vmexit_sim.guest.table import NEVER, Agent, Flag, Kind, Space, check_table, concatenate
+from vmexit_sim.guest.table import NEVER, Agent, Flag, Kind, Space, concatenate
+from vmexit_sim.guest.table_file import check_table
 from vmexit_sim.guest.workload import whole_table
 from vmexit_sim.streams import Streams
 

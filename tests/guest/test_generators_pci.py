@@ -12,16 +12,8 @@ from hypothesis import strategies as st
 from vmexit_sim.configuration import checked
 from vmexit_sim.errors import InputError
 from vmexit_sim.guest.generators import BarSizing, Enumeration
-from vmexit_sim.guest.table import (
-    NEVER,
-    AccessTable,
-    Agent,
-    Flag,
-    Kind,
-    Phase,
-    check_table,
-    concatenate,
-)
+from vmexit_sim.guest.table import NEVER, AccessTable, Agent, Flag, Kind, Phase, concatenate
+from vmexit_sim.guest.table_file import check_table
 from vmexit_sim.guest.workload import whole_table
 from vmexit_sim.streams import Streams
 

@@ -14,16 +14,8 @@ from pydantic import TypeAdapter
 from vmexit_sim.configuration import checked
 from vmexit_sim.errors import InputError
 from vmexit_sim.guest.generators import BarSizing, Generator, Spread
-from vmexit_sim.guest.table import (
-    NEVER,
-    AccessTable,
-    Agent,
-    Flag,
-    Phase,
-    Space,
-    check_table,
-    concatenate,
-)
+from vmexit_sim.guest.table import NEVER, AccessTable, Agent, Flag, Phase, Space, concatenate
+from vmexit_sim.guest.table_file import check_table
 from vmexit_sim.guest.workload import whole_table
 from vmexit_sim.streams import Streams
 

@@ -8,16 +8,8 @@ import pytest
 from vmexit_sim import catalog
 from vmexit_sim.device import load_devices
 from vmexit_sim.guest.operations import bar_sizings, with_operations
-from vmexit_sim.guest.table import (
-    NEVER,
-    AccessTable,
-    Agent,
-    Flag,
-    Kind,
-    Space,
-    check_table,
-    make_table,
-)
+from vmexit_sim.guest.table import NEVER, AccessTable, Agent, Flag, Kind, Space, make_table
+from vmexit_sim.guest.table_file import check_table
 from vmexit_sim.scenario import cached_trace
 
 CATALOG = load_devices()

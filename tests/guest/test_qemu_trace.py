@@ -19,17 +19,8 @@ from vmexit_sim.device import load_devices
 from vmexit_sim.errors import InputError
 from vmexit_sim.guest.operations import bar_sizings
 from vmexit_sim.guest.qemu_trace import Trace, read_trace
-from vmexit_sim.guest.table import (
-    NEVER,
-    Agent,
-    Flag,
-    Kind,
-    Phase,
-    Space,
-    check_table,
-    load_table,
-    save_table,
-)
+from vmexit_sim.guest.table import NEVER, Agent, Flag, Kind, Phase, Space
+from vmexit_sim.guest.table_file import check_table, load_table, save_table
 from vmexit_sim.guest.trace_info import table_info, trace_info
 
 CATALOG = load_devices()

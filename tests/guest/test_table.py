@@ -21,12 +21,10 @@ from vmexit_sim.guest.table import (
     AccessTable,
     Flag,
     Space,
-    check_table,
     concatenate,
-    load_table,
     make_table,
-    save_table,
 )
+from vmexit_sim.guest.table_file import check_table, load_table, save_table
 
 ROW = st.tuples(
     st.integers(0, 2), st.sampled_from(list(Space)), st.booleans(), st.integers(0, 99),
