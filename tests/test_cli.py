@@ -127,6 +127,14 @@ def test_a_guest_without_ecam_under_an_ecam_policy_is_counterfactual(cli: Any) -
     assert "mmio-first†" in cli("compare", "boot-pc", "--policy", "mmio-first").out
 
 
+def test_the_threads_contradiction_stands_where_its_costs_are_used(cli: Any) -> None:
+    arguments = ("pci-scan-q35", "--only", "bar_sizing", "--platform", "vmware-2022")
+    for command in ("compare", "run"):
+        assert "hold 429 such reads" in cli(command, *arguments).out
+    assert "429" in cli("compare", *arguments, "--json").document["caution"]
+    assert "caution" not in cli("compare", *arguments[:-1], "kvm-2013").out
+
+
 def test_every_model_can_be_listed_and_shown(cli: Any) -> None:
     listed = cli("models", "list", "--json").document
     assert set(listed) == set(catalog.SUFFIXES)

@@ -138,6 +138,7 @@ class Platform(Configured):
         clock: what cycles are counted in, in Hz.
         clock_mark: how sure the clock is (`MARKS`).
         clock_source: where the clock is known from.
+        caution: what whoever reads a result must know, in a sentence; shown with every result.
         native_only: there is no hypervisor: only the mechanism `native` means anything.
         costs: what everything costs.
         vmm_lock: the lock around user-space emulation.
@@ -149,6 +150,7 @@ class Platform(Configured):
     clock: Frequency
     clock_mark: Literal["R", "R2", "M", "D", "A"]
     clock_source: str
+    caution: str = ""
     native_only: bool = False
     costs: Costs
     vmm_lock: VmmLock = VmmLock()

@@ -45,6 +45,7 @@ def _about(opened: Opened, replications: int) -> Document:
     return {
         "scenario": opened.scenario.name,
         "platform": opened.platform.name,
+        "caution": opened.platform.caution,
         "seed": opened.scenario.seed,
         "replications": replications,
         "version": __version__,

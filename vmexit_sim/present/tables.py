@@ -54,6 +54,7 @@ def _heading(opened: Opened, replications: int) -> RenderableType:
         Text(scenario.title or scenario.name, style="bold"),
         *([Text(scenario.question)] if scenario.question else []),
         Text(f"platform {platform.name}: {platform.title}"),
+        *([Text(f"caution: {platform.caution}")] if platform.caution else []),
         Text(f"seed {scenario.seed}; {how}"),
     ]
     if scenario.costs:
@@ -223,6 +224,8 @@ def run_report(opened: Opened, block: Loaded, result: RunResult) -> RenderableTy
             f"{format_time(result.hypervisor_time)}"
         ),
     ]
+    if opened.platform.caution:
+        head.append(Text(f"caution: {opened.platform.caution}"))
     if opened.is_random:
         head.append(Text("one replication, so no intervals; `compare` gives them"))
     tables = (_exits, _stage_detail, _latency_detail, _resources, _vcpus)
