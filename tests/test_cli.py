@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,6 +52,25 @@ def test_the_main_job_shows_two_guests_and_two_verdicts(cli: Any) -> None:
     assert "spread: interrupt services of a recorded e1000 download (495 accesses)" in ended.out
     assert "read-only-pages adds least" in ended.out
     assert "batched-idioms adds least" in ended.out
+
+
+def test_the_readme_quotes_what_the_main_job_prints(cli: Any) -> None:
+    """Columns and rows may be left out there, but what stands there must be what is printed."""
+    readme = Path(__file__).parent.parent / "README.md"
+    block = readme.read_text(encoding="utf-8").split("```text\n")[1].split("```")[0]
+    printed = cli("compare").out
+    prose = " ".join(printed.split())
+    policies = catalog.names("policies")
+    for paragraph in block.split("\n\n"):
+        rows = [line for line in paragraph.splitlines() if line.split()[0] in policies]
+        rows = [row for row in rows if "adds least" not in row]
+        assert rows
+        for row in rows:
+            name, *numbers = re.split(r" {2,}", row)
+            lines = [re.split(r" {2,}", line) for line in printed.splitlines()]
+            assert [name, *numbers] in [line[: 1 + len(numbers)] for line in lines]
+        verdict = " ".join(paragraph[paragraph.index(rows[-1]) + len(rows[-1]) :].split())
+        assert verdict in prose
 
 
 def test_two_runs_and_both_engines_print_the_same_bytes(cli: Any) -> None:

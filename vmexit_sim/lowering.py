@@ -30,6 +30,7 @@ from vmexit_sim.mechanisms import Mechanism
 from vmexit_sim.policy import AS_RECORDED, Policy, Rule
 from vmexit_sim.program import Actor, Program
 from vmexit_sim.steps import (
+    FAR,
     TIMED_OUT,
     Clock,
     Column,
@@ -54,9 +55,6 @@ from vmexit_sim.streams import Streams
 
 VCPU_SHIFT = 40
 """An access's number is its vCPU << 40 | its place in that vCPU's program order."""
-
-FAR = 2**62
-"""The number of an access beyond all others."""
 
 REMAINING = Register("guest time remaining")
 SINCE = Register("guest time since")

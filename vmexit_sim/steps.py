@@ -139,6 +139,9 @@ ACCESS = Register("access")
 NOBODY = -1
 """The access of an actor that works for none: its time is booked where nobody looks."""
 
+FAR = 2**62
+"""The number of an access beyond all others: what a result that nobody waits for is needed by."""
+
 TIMED_OUT = -(2**62)
 """What a `take` that ran out of time leaves in its register; no item has this value."""
 

@@ -19,6 +19,7 @@ from vmexit_sim.engine.kernel import (
     DUE,
     EXITS,
     INDEX,
+    NEVER,
     OPERATION,
     RECORD_BITS,
     RESUMED,
@@ -36,8 +37,6 @@ from vmexit_sim.measure.sketch import (
     TOTAL_LOW,
     N,
 )
-
-FAR = 2**63 - 1
 
 # Places in an open operation's state.
 OPEN_OPERATION, O_STALL, O_DUE, O_RESUME, O_DONE, OPEN = range(6)
@@ -81,7 +80,7 @@ def reduce_block(
     """
     # What every access is counted into stands in variables of its own, not in memory.
     low_0 = low_1 = low_2 = high_0 = high_1 = high_2 = exits = np.int64(0)
-    least_0 = least_1 = least_2 = np.int64(FAR)
+    least_0 = least_1 = least_2 = np.int64(NEVER)
     most_0 = most_1 = most_2 = np.int64(0)
     for slot in range(begin, end):
         at = slot << RECORD_BITS

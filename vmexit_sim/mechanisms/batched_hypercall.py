@@ -41,6 +41,7 @@ from vmexit_sim.hypervisor.host import (
 from vmexit_sim.mechanisms.base import Mechanism, register
 from vmexit_sim.steps import (
     ACCESS,
+    FAR,
     Cell,
     Clock,
     Column,
@@ -78,9 +79,6 @@ DEADLINE = Register("batch timer: deadline")
 
 OPEN_UNTIL = Cell("batch open until", per_vcpu=True)
 ARMED = Queue("batch timer armed", per_vcpu=True)
-
-FAR = 2**62
-"""A row number beyond every row."""
 
 
 @register("batched_hypercall")
