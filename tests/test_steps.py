@@ -60,7 +60,12 @@ Access = Callable[[Any], Iterable[Step]]
 Actor = tuple[str, bool, list[Step]]
 
 
-def tried(access: Access, actors: Iterable[Actor] = (), **columns: Any) -> RunResult:
+ENGINES = ("simpy", "compiled")
+
+
+def tried(
+    access: Access, actors: Iterable[Actor] = (), *, engine: Any = "simpy", **columns: Any
+) -> RunResult:
     """Run rows whose accesses do what `access` says; one row for each entry of `compute`."""
 
     class Tried(Mechanism):
@@ -75,7 +80,7 @@ def tried(access: Access, actors: Iterable[Actor] = (), **columns: Any) -> RunRe
     workload = Recorded(make_table(n, **{"space": Space.MMIO, "write": 1, **columns}))
     policy = Policy(title="tried", rules=[Rule(side="host", mechanism=Tried())])
     lowered = lower(policy, load_platform("ideal"), load_devices(), workload)
-    return run(lowered, workload, Streams(1), engine="simpy", keep_rows=True, block_rows=8)
+    return run(lowered, workload, Streams(1), engine=engine, keep_rows=True, block_rows=8)
 
 
 def column(result: RunResult, name: str) -> list[int]:
@@ -99,6 +104,7 @@ def one_each(compute: list[int]) -> dict[str, Any]:
 
 
 OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "min": min, "max": max}
+DIVISIONS = {"//": operator.floordiv, "%": operator.mod}
 RELATIONS = {
     "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le,
     ">": operator.gt, ">=": operator.ge,
@@ -111,6 +117,37 @@ SMALL = st.integers(-1000, 1000)
 def test_let_computes(name: Any, x: int, y: int) -> None:
     steps = [let(A, x), let(B, y), let(A, A, name, B), let(A, A, "+", BIG), spend(WORK, A)]
     assert spent(steps) - BIG == OPERATORS[name](x, y)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(sorted(DIVISIONS)), SMALL, st.integers(1, 50), st.sampled_from(ENGINES))
+def test_let_divides_by_a_positive_constant_and_rounds_down(
+    name: Any, x: int, y: int, engine: Any
+) -> None:
+    steps = [let(A, x), let(A, A, name, y), let(A, A, "+", BIG), spend(WORK, A)]
+    result = tried(lambda _: steps, compute=[0], engine=engine)
+    assert column(result, "stage: work")[0] - BIG == DIVISIONS[name](x, y)
+
+
+@pytest.mark.parametrize("divisor", [0, -3, A])
+def test_other_divisors_are_refused_at_lowering(divisor: Any) -> None:
+    with pytest.raises(SimulationError, match="no positive constant"):
+        tried(lambda _: [let(A, 7, "//", divisor)], compute=[0])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_queues_and_cells_of_another_vcpu_are_reached_by_its_number(engine: Any) -> None:
+    # vCPU 0 leaves 700 in the cell of vCPU 1 and an item in its queue; vCPU 1 takes both at 50.
+    mine, queue = Cell("mine", per_vcpu=True), Queue("own mailbox", per_vcpu=True)
+    to = [
+        let(B, 1), let(mine.of(B), 700), put(queue.of(B), 9), let(C, Length(queue.of(B))),
+        let(C, C, "+", mine.of(B)), spend(WORK, C),
+    ]  # fmt: skip
+    back = [take(queue, WAIT, into=A), spend(WORK, A), let(A, mine), spend(MORE, A)]
+    result = tried(by_vcpu(to, back), engine=engine, **one_each([0, 50]))
+    assert column(result, "stage: work") == [701, 9]
+    assert column(result, "stage: more work") == [0, 700]
+    assert column(result, "stage: waiting") == [0, 0]
 
 
 @settings(max_examples=60, deadline=None)

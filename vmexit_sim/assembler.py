@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from vmexit_sim.distributions import Constant
@@ -12,7 +12,10 @@ from vmexit_sim.program import (
     MARKS,
     NEXT_MARK,
     OPERATORS,
+    OWN,
     RELATIONS,
+    SHARED,
+    THEIRS,
     Actor,
     Draw,
     Mode,
@@ -145,6 +148,8 @@ class Assembler:
                     flag = -1 if refused is None else self._assigned(refused)
                     self._emit(Op.PUT, *self._queue(queue), flag, y=item)
                 case Let(target_, x, operator, y):
+                    if operator in ("//", "%") and not (isinstance(y, int) and y > 0):
+                        raise SimulationError(f"a `let` divides by {y}, no positive constant")
                     if isinstance(target_, Register):
                         self._assigned(target_)
                     else:
@@ -259,14 +264,20 @@ class Assembler:
             case Column(name, of):
                 assert of is not None
                 return Mode.COLUMN_OF, _number(self._columns, name) << 8 | self._register(of)
-            case Cell(_, per_vcpu):
-                if operand not in self._cells:
-                    self._cells[operand] = len(self._cell_places)
-                    self._cell_places += [operand] * (self.vcpus if per_vcpu else 1)
-                return (Mode.OWN_CELL if per_vcpu else Mode.CELL), self._cells[operand]
+            case Cell(_, per_vcpu, whose):
+                cell = replace(operand, whose=None)
+                if cell not in self._cells:
+                    self._cells[cell] = len(self._cell_places)
+                    self._cell_places += [cell] * (self.vcpus if per_vcpu else 1)
+                place = self._cells[cell]
+                if whose is not None:
+                    return Mode.THEIR_CELL, place << 8 | self._register(whose)
+                return (Mode.OWN_CELL if per_vcpu else Mode.CELL), place
             case Length(queue):
-                place, stride = self._queue(queue)
-                return (Mode.OWN_LENGTH if stride else Mode.LENGTH), place
+                place, owner = self._queue(queue)
+                if owner >= THEIRS:
+                    return Mode.THEIR_LENGTH, place << 8 | owner - THEIRS
+                return (Mode.OWN_LENGTH if owner == OWN else Mode.LENGTH), place
             case Clock():
                 return Mode.CLOCK, 0
             case PostedAt(of):
@@ -284,10 +295,14 @@ class Assembler:
         return self._register(register)
 
     def _queue(self, queue: Queue) -> tuple[int, int]:
-        if queue not in self._queues:
-            self._queues[queue] = len(self._queue_places)
-            self._queue_places += [queue] * (self.vcpus if queue.per_vcpu else 1)
-        return self._queues[queue], int(queue.per_vcpu)
+        """A queue's place, and whose it is."""
+        known = replace(queue, whose=None)
+        if known not in self._queues:
+            self._queues[known] = len(self._queue_places)
+            self._queue_places += [known] * (self.vcpus if known.per_vcpu else 1)
+        if queue.whose is not None:
+            return self._queues[known], THEIRS + self._register(queue.whose)
+        return self._queues[known], OWN if known.per_vcpu else SHARED
 
 
 def _number(known: dict[K, int], key: K) -> int:

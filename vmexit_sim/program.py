@@ -29,8 +29,8 @@ class Op(IntEnum):
 
     PASS = 0  # nothing more
     MARK = 1  # a: which moments (a sum of `MARKS`), in their order; b: exit reason
-    TAKE = 2  # y: priority; a: queue, b: stride, c: stage, d: into | -1
-    PUT = 3  # y: item; a: queue, b: stride, c: refused | -1
+    TAKE = 2  # y: priority; a: queue, b: whose, c: stage, d: into | -1
+    PUT = 3  # y: item; a: queue, b: whose, c: refused | -1
     DONE = 4  # a: register
     POSTED = 5  # a: register
     LET = 6  # x, y: operands; a: operator, b: target mode, c: target
@@ -48,6 +48,11 @@ NEXT_MARK = 16
 with the vCPU's next one."""
 
 
+SHARED, OWN, THEIRS = 0, 1, 2
+"""Whose queue a row means: everybody's, the actor's own vCPU's, or that of the vCPU whose number
+stands in register ``whose - THEIRS``."""
+
+
 class Mode(IntEnum):
     """Where an operand's value stands; `index` says which."""
 
@@ -61,9 +66,11 @@ class Mode(IntEnum):
     OWN_LENGTH = 7
     CLOCK = 8
     POSTED_AT = 9  # index = register
+    THEIR_CELL = 10  # index = first cell << 8 | register that holds the vCPU
+    THEIR_LENGTH = 11  # index = first queue << 8 | register that holds the vCPU
 
 
-OPERATORS = ("+", "-", "*", "min", "max")
+OPERATORS = ("+", "-", "*", "min", "max", "//", "%")
 RELATIONS = ("==", "!=", "<", "<=", ">", ">=")
 WIDTH = 11
 """Fields of a row; unused ones are 0."""

@@ -27,6 +27,8 @@ class Role(Enum):
     """Whose time a stage is."""
 
     GUEST = "guest"  # compute between accesses, and idling: no part of any access
+    POLL = "poll"  # idling that keeps a CPU busy
+    DELAY = "delay"  # between accesses: the guest is late for its next one (wake-up, refill, steal)
     ACCESS = "access"  # the guest's own instructions for an access: a load, a descriptor
     HYPERVISOR = "hypervisor"  # exit handling on the vCPU's thread
     WAIT = "wait"  # the vCPU can't go on: locks, answers
@@ -39,7 +41,7 @@ class Stage:
 
     Attributes:
         name: as tables and figures show it.
-        role: whose time it is; front stages (all but `GUEST` and `BACK`) sum to the stall.
+        role: whose time it is; front stages (access, hypervisor, wait) sum to the stall.
     """
 
     name: str
@@ -48,7 +50,7 @@ class Stage:
     @property
     def is_front(self) -> bool:
         """Whether the vCPU stands still for it."""
-        return self.role not in (Role.GUEST, Role.BACK)
+        return self.role in (Role.ACCESS, Role.HYPERVISOR, Role.WAIT)
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Queue:
         capacity: the most items it can hold; a `put` beyond that is refused, and says so.
         discipline: who gets the next item: the longest waiting, or the lowest priority number.
         per_vcpu: one such queue for every vCPU; an actor means that of its own vCPU.
+        whose: the register that says whose is meant, if not the actor's own vCPU's.
     """
 
     name: str
@@ -68,14 +71,24 @@ class Queue:
     capacity: int = 2**31
     discipline: Literal["fifo", "priority"] = "fifo"
     per_vcpu: bool = False
+    whose: Register | None = None
+
+    def of(self, vcpu: Register) -> Queue:
+        """This queue, of the vCPU whose number stands in a register."""
+        return replace(self, whose=vcpu)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A shared integer, 0 at first; `per_vcpu` as for a queue."""
+    """A shared integer, 0 at first; `per_vcpu` and `whose` as for a queue."""
 
     name: str
     per_vcpu: bool = False
+    whose: Register | None = None
+
+    def of(self, vcpu: Register) -> Cell:
+        """This cell, of the vCPU whose number stands in a register."""
+        return replace(self, whose=vcpu)
 
 
 @dataclass(frozen=True)
@@ -188,13 +201,17 @@ class Put:
     refused: Register | None
 
 
+Operator: TypeAlias = Literal["+", "-", "*", "min", "max", "//", "%"]
+"""What `let` can do; a divisor is a positive constant, and the quotient is rounded down."""
+
+
 @dataclass(frozen=True)
 class Let:
     """``target = x operator y``, on integers."""
 
     target: Register | Cell
     x: Operand
-    operator: Literal["+", "-", "*", "min", "max"]
+    operator: Operator
     y: Operand
 
 
@@ -292,7 +309,7 @@ def release(lock: Queue) -> Put:
 def let(
     target: Register | Cell,
     x: Operand,
-    operator: Literal["+", "-", "*", "min", "max"] = "+",
+    operator: Operator = "+",
     y: Operand = 0,
 ) -> Let:
     """Set a register or a cell."""

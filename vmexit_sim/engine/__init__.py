@@ -7,6 +7,7 @@ the last bit, some eighty times as fast.
 from __future__ import annotations
 
 import logging
+import threading
 from functools import cache
 from typing import Literal
 
@@ -22,13 +23,21 @@ log = logging.getLogger("vmexit_sim")
 EngineName = Literal["auto", "compiled", "simpy"]
 
 
-@cache
+_choosing = threading.Lock()
+
+
 def chosen(engine: EngineName) -> Literal["compiled", "simpy"]:
     """The engine that a name means here; "auto" falls back to SimPy where Numba is missing.
 
     Raises:
         InputError: the compiled engine is asked for, but Numba cannot be imported.
     """
+    with _choosing:  # threads that come at the same time are told once
+        return _chosen(engine)
+
+
+@cache
+def _chosen(engine: EngineName) -> Literal["compiled", "simpy"]:
     if engine == "simpy":
         return "simpy"
     try:

@@ -15,11 +15,11 @@ from numba import njit
 def compiled(function: Callable[..., Any]) -> Any:
     """Compile a function at its first call; keep the code on disk if that is possible."""
     try:
-        return njit(nogil=True, boundscheck=False, cache=True)(function)
+        return njit(nogil=True, boundscheck=False, error_model="numpy", cache=True)(function)
     except RuntimeError:  # Numba found no directory that it may write
         return uncached(function)
 
 
 def uncached(function: Callable[..., Any]) -> Any:
     """Compile a function at its first call, for this process only."""
-    return njit(nogil=True, boundscheck=False)(function)
+    return njit(nogil=True, boundscheck=False, error_model="numpy")(function)

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from vmexit_sim.engine.jit import compiled
 from vmexit_sim.lowering import ALWAYS
-from vmexit_sim.program import MARKS, NEXT_MARK, Mode, Op, Row
+from vmexit_sim.program import MARKS, NEXT_MARK, THEIRS, Mode, Op, Row
 from vmexit_sim.steps import TIMED_OUT
 
 (
@@ -28,6 +28,7 @@ from vmexit_sim.steps import TIMED_OUT
 ) = map(int, Op)  # fmt: skip
 (
     CONSTANT, REGISTER, COLUMN, COLUMN_OF, CELL, OWN_CELL, LENGTH, OWN_LENGTH, CLOCK, POSTED_AT,
+    THEIR_CELL, THEIR_LENGTH,
 ) = map(int, Mode)  # fmt: skip
 START, EXIT, ENTRY, RESUME = MARKS.values()
 TIME_OUT = int(TIMED_OUT)
@@ -192,7 +193,11 @@ def advance(
 
         if state == WAITING or state == SERVED:
             at = (place & INDEX) << ROW_BITS
-            queue = (rows[at + A] + vcpu * rows[at + B]) & INDEX
+            whose = rows[at + B]
+            queue = rows[at + A] + vcpu * whose
+            if whose >= THEIRS:
+                queue = rows[at + A] + registers[my_registers + ((whose - THEIRS) & INDEX)]
+            queue &= INDEX
             line = queue << QUEUE_BITS
             if state == SERVED:
                 item = actors[own + A_GIVEN]
@@ -259,6 +264,11 @@ def advance(
                     x = queues[((x & INDEX) << QUEUE_BITS) + Q_LENGTH]
                 elif mode == OWN_LENGTH:
                     x = queues[(((x + vcpu) & INDEX) << QUEUE_BITS) + Q_LENGTH]
+                elif mode == THEIR_CELL:
+                    x = cells[((x >> 8) + registers[my_registers + (x & 255)]) & INDEX]
+                elif mode == THEIR_LENGTH:
+                    holder = registers[my_registers + (x & 255)]
+                    x = queues[((((x >> 8) + holder) & INDEX) << QUEUE_BITS) + Q_LENGTH]
                 mode = modes >> Y_SHIFT
                 if mode == COLUMN:
                     y = columns[row_of + OWN + (y & INDEX)]
@@ -284,6 +294,11 @@ def advance(
                     y = queues[((y & INDEX) << QUEUE_BITS) + Q_LENGTH]
                 elif mode == OWN_LENGTH:
                     y = queues[(((y + vcpu) & INDEX) << QUEUE_BITS) + Q_LENGTH]
+                elif mode == THEIR_CELL:
+                    y = cells[((y >> 8) + registers[my_registers + (y & 255)]) & INDEX]
+                elif mode == THEIR_LENGTH:
+                    holder = registers[my_registers + (y & 255)]
+                    y = queues[((((y >> 8) + holder) & INDEX) << QUEUE_BITS) + Q_LENGTH]
             stage = rows[at + SPENT_AS]
             if stage != 0:
                 clock += x
@@ -358,7 +373,11 @@ def advance(
                         outside = ALL_HALTED
                     world[RUNNING_VCPUS] = running
                     break
-                queue = (a + vcpu * rows[at + B]) & INDEX
+                whose = rows[at + B]
+                queue = a + vcpu * whose
+                if whose >= THEIRS:
+                    queue = a + registers[my_registers + ((whose - THEIRS) & INDEX)]
+                queue &= INDEX
                 line = queue << QUEUE_BITS
                 lock = queues[line + Q_LOCK]
                 length = queues[line + Q_LENGTH]
@@ -529,8 +548,12 @@ def advance(
                     result = x * y
                 elif a == 3:
                     result = min(x, y)
-                else:
+                elif a == 4:
                     result = max(x, y)
+                elif a == 5:
+                    result = x // y
+                else:
+                    result = x % y
                 target = rows[at + C]
                 if rows[at + B] == REGISTER:
                     registers[my_registers + (target & INDEX)] = result
@@ -541,6 +564,9 @@ def advance(
                         row_of = (slot * columns_each) & INDEX
                 elif rows[at + B] == OWN_CELL:
                     cells[(target + vcpu) & INDEX] = result
+                elif rows[at + B] == THEIR_CELL:
+                    holder = registers[my_registers + (target & 255)]
+                    cells[((target >> 8) + holder) & INDEX] = result
                 else:
                     cells[target & INDEX] = result
             elif op == BOOK:

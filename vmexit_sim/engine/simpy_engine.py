@@ -13,7 +13,7 @@ from __future__ import annotations
 from bisect import insort
 from collections import deque
 from collections.abc import Callable, Generator
-from operator import add, eq, ge, gt, le, lt, mul, ne, sub
+from operator import add, eq, floordiv, ge, gt, le, lt, mod, mul, ne, sub
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from vmexit_sim.engine.deadlock import Waiting, deadlock_error
 from vmexit_sim.engine.window import RECORDED, Window, no_effect_error
 from vmexit_sim.lowering import ALWAYS, VCPU_SHIFT, Lowered
 from vmexit_sim.measure.records import ExitTally, Records, ResourceUse, RunResult, Summary
-from vmexit_sim.program import MARKS, NEXT_MARK, Actor, Mode, Op
+from vmexit_sim.program import MARKS, NEXT_MARK, OWN, THEIRS, Actor, Mode, Op
 from vmexit_sim.steps import NOBODY, TIMED_OUT, Queue
 
 (
@@ -33,8 +33,9 @@ from vmexit_sim.steps import NOBODY, TIMED_OUT, Queue
 START, EXIT, ENTRY, RESUME = MARKS.values()
 (
     CONSTANT, REGISTER, COLUMN, COLUMN_OF, CELL, OWN_CELL, LENGTH, OWN_LENGTH, CLOCK, POSTED_AT,
+    THEIR_CELL, THEIR_LENGTH,
 ) = map(int, Mode)  # fmt: skip
-OPERATORS: tuple[Callable[[int, int], int], ...] = (add, sub, mul, min, max)
+OPERATORS: tuple[Callable[[int, int], int], ...] = (add, sub, mul, min, max, floordiv, mod)
 RELATIONS: tuple[Callable[[int, int], bool], ...] = (eq, ne, lt, le, gt, ge)
 
 
@@ -193,7 +194,18 @@ class Simulation:
                 return cells[index]
             if mode == OWN_CELL:
                 return cells[index + vcpu]
-            return len(lines[index + vcpu if mode == OWN_LENGTH else index].items)
+            if mode == LENGTH:
+                return len(lines[index].items)
+            if mode == OWN_LENGTH:
+                return len(lines[index + vcpu].items)
+            if mode == THEIR_CELL:
+                return cells[(index >> 8) + registers[index & 255]]
+            return len(lines[(index >> 8) + registers[index & 255]].items)
+
+        def line_of(queue: int, whose: int) -> Line:
+            if whose >= THEIRS:
+                return lines[queue + registers[whose - THEIRS]]
+            return lines[queue + vcpu if whose == OWN else queue]
 
         while True:
             op, ahead, spend, x_mode, x, y_mode, y, a, b, c, d = rows[place]
@@ -234,7 +246,7 @@ class Simulation:
                 if clock > now:
                     yield Timeout(env, clock - now)
                     now = clock
-                line = lines[a + vcpu * b]
+                line = line_of(a, b)
                 timeout = value(x_mode, x) if op == TIMED_TAKE else None
                 if line.items:
                     item = line.items.popleft()
@@ -263,7 +275,7 @@ class Simulation:
                 if clock > now:
                     yield Timeout(env, clock - now)
                     now = clock
-                line = lines[a + vcpu * b]
+                line = line_of(a, b)
                 if line.is_lock and name in line.holders:
                     line.holders.remove(name)
                 item = value(y_mode, y) if y_mode else y
@@ -286,6 +298,8 @@ class Simulation:
                     if c == 0:
                         slot = slot_of(result)
                         base = slot * width
+                elif b == THEIR_CELL:
+                    cells[(c >> 8) + registers[c & 255]] = result
                 else:
                     cells[c + (vcpu if b == OWN_CELL else 0)] = result
             elif op == BRANCH:

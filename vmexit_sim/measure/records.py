@@ -272,8 +272,8 @@ class RunResult:
 
     @property
     def hypervisor_time(self) -> int:
-        """What virtualisation added to the vCPUs' time, in ps: handling exits, and waiting."""
-        return self.summary.of_role(Role.HYPERVISOR, Role.WAIT)
+        """What virtualisation added to the vCPUs' time, in ps: exits, waiting, being late."""
+        return self.summary.of_role(Role.HYPERVISOR, Role.WAIT, Role.DELAY)
 
     def stage_times(self) -> dict[str, int]:
         """Time per stage over all accesses, in ps; guest compute and idling included."""
