@@ -19,9 +19,9 @@ from vmexit_sim.errors import InputError
 @pytest.fixture
 def without_numba(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setitem(sys.modules, "numba", None)  # importing it now raises ImportError
-    engine.chosen.cache_clear()
+    engine._chosen.cache_clear()
     yield
-    engine.chosen.cache_clear()
+    engine._chosen.cache_clear()
 
 
 def test_auto_is_the_compiled_engine() -> None:
