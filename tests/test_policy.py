@@ -155,13 +155,6 @@ def test_a_rule_that_does_not_fit_is_refused(stated: dict[str, Any], says: str) 
         policy(stated)
 
 
-def test_two_different_timers_are_refused() -> None:
-    one, two = ({"name": "batched_hypercall", "max_wait": wait} for wait in ("1 us", "2 us"))
-    assert policy(rule(one), rule(one))
-    with pytest.raises(InputError, match="same parameters"):
-        policy(rule(one), rule(two))
-
-
 def test_a_policy_file_is_named_in_its_errors(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('title = "t"\n[[rules]]\nside = "host"\nmechanism = "hypercal"\n')

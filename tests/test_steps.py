@@ -19,7 +19,7 @@ from vmexit_sim.guest.workload import Recorded
 from vmexit_sim.hypervisor.platform import load_platform
 from vmexit_sim.lowering import VCPU_SHIFT, lower
 from vmexit_sim.measure.records import RunResult
-from vmexit_sim.mechanisms import Mechanism
+from vmexit_sim.mechanisms import Mechanism, SideActor
 from vmexit_sim.policy import Policy, Rule
 from vmexit_sim.steps import (
     ACCESS,
@@ -74,7 +74,7 @@ def tried(
             yield DONE
 
         def actors(self, host: Any) -> Any:
-            return list(actors)
+            return [SideActor(*actor) for actor in actors]
 
     n = len(columns["compute"])
     workload = Recorded(make_table(n, **{"space": Space.MMIO, "write": 1, **columns}))

@@ -11,9 +11,9 @@ so that which path an access takes costs an engine nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from itertools import chain, pairwise
 
 import numpy as np
@@ -46,12 +46,14 @@ from vmexit_sim.steps import (
     leave,
     let,
     loop,
+    release,
     spend,
     stamp,
     take,
     when,
 )
 from vmexit_sim.streams import Streams
+from vmexit_sim.units import MILLISECOND
 
 VCPU_SHIFT = 40
 """An access's number is its vCPU << 40 | its place in that vCPU's program order."""
@@ -65,11 +67,12 @@ _NONE = np.zeros(0, np.int64)
 Columns = dict[str, npt.NDArray[np.int64]]
 
 _LOCATIONS = ("user", "kernel", "hardware")
-_FACTS = np.int16(
-    Flag.ABSENT | Flag.SIDE_EFFECT | Flag.DECODE_TOGGLE | Flag.ECAM | Flag.INDEX_ONLY | Flag.WAITED
-)
+_FACTS = np.int16(~(Flag.TIMER | Flag.IRQCHIP))
 _FLAGS = 2 * max(Flag)
 """One more than the largest sum of flags."""
+
+_DEVICES = 1 << 15
+"""One more than the most devices that a table can name."""
 
 ALWAYS = ("class", "compute", "arrival", "operation")
 """The columns that every engine wants; a program's own come on top."""
@@ -77,6 +80,19 @@ ALWAYS = ("class", "compute", "arrival", "operation")
 REMEMBERED = 4096
 """How many of a stream's latest operations are known to have begun: one that pauses for more than
 so many others counts as begun anew."""
+
+
+@dataclass(frozen=True)
+class HostCpus:
+    """The host's physical CPUs.
+
+    Attributes:
+        count: how many.
+        time_slice: how long a vCPU computes before others are let onto its CPU, in ps.
+    """
+
+    count: int
+    time_slice: int = 3 * MILLISECOND
 
 
 @dataclass(frozen=True)
@@ -102,7 +118,7 @@ class Lowered:
 
     def reach(self, accesses: npt.NDArray[np.int64]) -> float:
         """The share that the policy's own rules decide of so many accesses of each class."""
-        own = [_unpacked(int(code))[0] < len(self.policy.rules) for code in self.codes]
+        own = [_rule_of(int(code)) < len(self.policy.rules) for code in self.codes]
         return float(accesses[np.array(own, np.bool_)].sum() / max(accesses.sum(), 1))
 
     def feed(self, workload: Workload, streams: Streams, vcpu: int, rows: int) -> Iterator[Columns]:
@@ -143,52 +159,92 @@ class Lowered:
 
 
 def lower(
-    policy: Policy, platform: Platform, catalog: DeviceCatalog, workload: Workload
+    policy: Policy,
+    platform: Platform,
+    catalog: DeviceCatalog,
+    workload: Workload,
+    cpus: HostCpus | None = None,
 ) -> Lowered:
     """Lower a policy for the classes of access that a workload can make.
+
+    Args:
+        policy: which access goes by which mechanism.
+        platform: what the host charges.
+        catalog: where devices are emulated.
+        workload: the guest.
+        cpus: the host's physical CPUs; None, or at least as many as there are threads: nobody ever
+            waits for one, and nothing is said of them.
 
     Raises:
         SimulationError: a mechanism yields steps that make no program.
     """
-    host = Host(platform)
     rules = [*policy.rules, *AS_RECORDED]
     mechanisms = list(dict.fromkeys(rule.mechanism for rule in rules))
-    interrupting = [mechanism for mechanism in mechanisms if mechanism.interrupts]
+    host = Host(
+        platform,
+        delivery=policy.delivery,
+        causes=tuple(mechanism for mechanism in mechanisms if mechanism.interrupts),
+    )
+    host = _visited(host, mechanisms, None)
+    used = dict.fromkeys(rule.mechanism for rule in policy.rules)
+    if cpus is not None and cpus.count < workload.vcpus + _threads(used, host, workload.vcpus):
+        host = replace(host, cpus=cpus.count, time_slice=cpus.time_slice)
     assembler = Assembler(workload.vcpus)
-    start = assembler.routine([NextAccess()])
+    start = assembler.routine(host.thread(_steps(NextAccess())))
     end = assembler.routine(
-        [*(step for mechanism in mechanisms for step in mechanism.before_halt(host)), Halt()]
+        [
+            *(step for mechanism in mechanisms for step in mechanism.before_halt(host)),
+            *([release(host.cpu)] if host.cpus is not None else []),
+            Halt(),
+        ]
     )
     actors = [Actor(f"vCPU {vcpu}", start, vcpu, True) for vcpu in range(workload.vcpus)]
-    used = dict.fromkeys(rule.mechanism for rule in policy.rules)
     for mechanism in used:
-        for name, per_vcpu, steps in mechanism.actors(host):
-            entry = assembler.routine([*steps, Halt()])
-            for vcpu in range(workload.vcpus if per_vcpu else 1):
-                label = f"{name} of vCPU {vcpu}" if per_vcpu else name
+        for side in mechanism.actors(host):
+            entry = assembler.routine([*side.steps, Halt()])
+            for vcpu in range(workload.vcpus if side.per_vcpu else 1):
+                label = f"{side.name} of vCPU {vcpu}" if side.per_vcpu else side.name
                 actors.append(Actor(label, entry, vcpu, False))
     examples = workload.examples()
     codes = np.unique(Ruled.by(policy, examples).codes(catalog))
     entries = []
     for code in codes:
-        rule, access = _unpacked(int(code))
+        rule, access = _unpacked(int(code), examples.devices)
         mechanism = rules[rule].mechanism
         others = [other for other in mechanisms if other != mechanism]
         entries.append(
             assembler.routine(
-                _one_access(host, mechanism, others, interrupting, access), of_class=True
+                _one_access(_visited(host, mechanisms, access), mechanism, others, access),
+                of_class=True,
             )
         )
     program = assembler.program(entries, end, actors)
     return Lowered(program, policy, codes, catalog)
 
 
+def _steps(*steps: Step) -> Steps:
+    yield from steps
+
+
+def _threads(mechanisms: Iterable[Mechanism], host: Host, vcpus: int) -> int:
+    """How many threads of the host work beside the vCPUs'."""
+    return sum(
+        vcpus if side.per_vcpu else 1
+        for mechanism in mechanisms
+        for side in mechanism.actors(host)
+        if side.is_thread
+    )
+
+
+def _visited(host: Host, mechanisms: Sequence[Mechanism], access: AccessClass | None) -> Host:
+    """The host, with what mechanisms do in user space when this access gets there."""
+    return replace(
+        host, visitors=tuple(partial(each.in_user_space, host, access) for each in mechanisms)
+    )
+
+
 def _one_access(
-    host: Host,
-    mechanism: Mechanism,
-    others: Sequence[Mechanism],
-    interrupting: Sequence[Mechanism],
-    access: AccessClass,
+    host: Host, mechanism: Mechanism, others: Sequence[Mechanism], access: AccessClass
 ) -> Steps:
     """The guest's part around one access."""
     if access.waited:
@@ -196,11 +252,11 @@ def _one_access(
             yield from aside(each.before_halt(host), "halt")
     if access.open_loop:
         yield let(REMAINING, Column("arrival"), "-", Clock())
-        yield when(
-            REMAINING, ">", 0, _guest_time(host, interrupting, IDLE, REMAINING)
-        )  # fmt: skip
+        yield when(REMAINING, ">", 0, _guest_time(host, IDLE, REMAINING))
     stage = IDLE if access.waited else COMPUTE
-    yield from _guest_time(host, interrupting, stage, Column("compute"))
+    yield from _guest_time(host, stage, Column("compute"))
+    if not access.waited:
+        yield from host.end_of_compute()
     yield stamp(Moment.START)
     for other in others:
         yield from aside(other.before_others(host), "before")
@@ -209,16 +265,11 @@ def _one_access(
     yield NextAccess()
 
 
-def _guest_time(
-    host: Host, interrupting: Sequence[Mechanism], stage: Stage, amount: Operand
-) -> Steps:
+def _guest_time(host: Host, stage: Stage, amount: Operand) -> Steps:
     """Time in the guest; an interrupt is served in the middle of it, and the rest goes on."""
-    if not interrupting:
+    if not host.causes:
         yield spend(stage, amount)
         return
-    serve: list[Step] = []
-    for mechanism in interrupting:
-        serve.extend(aside(mechanism.serve_interrupt(host), "interrupt"))
     yield let(REMAINING, amount)
     yield loop(
         [
@@ -227,9 +278,20 @@ def _guest_time(
             when(CAUSE, "==", TIMED_OUT, [leave()]),
             let(SINCE, Clock(), "-", SINCE),
             let(REMAINING, REMAINING, "-", SINCE),
-            *serve,
+            *_served(host),
         ]
     )
+
+
+def _served(host: Host) -> Steps:
+    """Whoever raised the interrupt says how it is served."""
+    for number, cause in enumerate(host.causes):
+        assert isinstance(cause, Mechanism)
+        serve = aside(cause.serve_interrupt(host), "interrupt")
+        if len(host.causes) == 1:
+            yield from serve
+        else:
+            yield when(CAUSE, "==", number, serve)
 
 
 def _numbered(rows: npt.NDArray[np.int64], first: int) -> npt.NDArray[np.int64]:
@@ -268,6 +330,12 @@ class Ruled:
         return asks[self.rule] if asks.any() else np.zeros(len(self.rule), np.bool_)
 
     @cached_property
+    def by_device(self) -> npt.NDArray[np.bool_]:
+        """Which rows are told apart by their device: all, if any of the mechanisms asks."""
+        asks = any(rule.mechanism.by_device for rule in self.rules)
+        return np.full(len(self.rule), asks)
+
+    @cached_property
     def keys(self) -> npt.NDArray[np.int64]:
         """The (operation, rule) pairs of rows that ask for ends, as numbers, ascending."""
         if not self.by_operation.any():
@@ -293,6 +361,7 @@ class Ruled:
         location = np.array(places)[table.device]
         code: npt.NDArray[np.int64]
         code = (self.rule * len(Space) + table.space) * len(_LOCATIONS) + location
+        code = code * _DEVICES + np.where(self.by_device, table.device + 1, 0)
         code = code * _FLAGS + (table.flags & _FACTS)
         for fact in (table.write, table.arrival != NEVER, *self._ends(before, after)):
             code = code * 2 + fact
@@ -319,13 +388,22 @@ class Ruled:
         return first, last
 
 
-def _unpacked(code: int) -> tuple[int, AccessClass]:
-    """The rule and the class that `Ruled.codes` packed."""
+_WITHOUT_RULE = len(Space) * len(_LOCATIONS) * _DEVICES * _FLAGS * 2**4
+
+
+def _rule_of(code: int) -> int:
+    """The rule that `Ruled.codes` packed."""
+    return code // _WITHOUT_RULE
+
+
+def _unpacked(code: int, devices: Sequence[str]) -> tuple[int, AccessClass]:
+    """The rule and the class that `Ruled.codes` packed; `devices` names the table's devices."""
     code, last = divmod(code, 2)
     code, first = divmod(code, 2)
     code, open_loop = divmod(code, 2)
     code, write = divmod(code, 2)
     code, flags = divmod(code, _FLAGS)
+    code, device = divmod(code, _DEVICES)
     code, location = divmod(code, len(_LOCATIONS))
     rule, space = divmod(code, len(Space))
     return rule, AccessClass(
@@ -341,4 +419,8 @@ def _unpacked(code: int) -> tuple[int, AccessClass]:
         waited=bool(flags & Flag.WAITED),
         first=bool(first),
         last=bool(last),
+        device=devices[device - 1] if device else "",
+        interrupt=bool(flags & Flag.INTERRUPT),
+        end_of_interrupt=bool(flags & Flag.END_OF_INTERRUPT),
+        spare_toggle=bool(flags & Flag.SPARE_TOGGLE),
     )

@@ -16,21 +16,23 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BeforeValidator, Field, InstanceOf, model_validator
+from pydantic import BeforeValidator, Field, InstanceOf
 
 from vmexit_sim.catalog import find
 from vmexit_sim.configuration import Configured, checked, misfit, read_toml
 from vmexit_sim.errors import InputError, InputErrors
 from vmexit_sim.guest.table import AccessTable, Agent, Flag, Kind, Phase, Space
+from vmexit_sim.hypervisor.host import Delivery
 from vmexit_sim.mechanisms import Mechanism, make_mechanism
 
 Mask = npt.NDArray[np.bool_]
 
-SPACES = Literal["pci_config", "port_io", "mmio", "doorbell"]
+SPACES = Literal["pci_config", "port_io", "mmio", "doorbell", "msr"]
 PHASES = Literal["firmware", "early_kernel", "kernel", "user", "modules", "job", "done"]
 KINDS = Literal[
-    "none", "bar_sizing", "absent_run", "interrupt_service", "bit_bang", "burst", "function_setup"
-]
+    "none", "bar_sizing", "absent_run", "interrupt_service", "bit_bang", "burst",
+    "function_setup", "ipi",
+]  # fmt: skip
 
 
 class Match(Configured):
@@ -137,6 +139,7 @@ class Policy(Configured):
         about: what it is, and what it would take.
         source: where it was proposed or done.
         bound: it marks what could at best (or without virtualisation) be had; no proposal.
+        delivery: how interrupts get into the running guest: by exits, or posted.
         rules: in order; the first match decides.
     """
 
@@ -145,15 +148,8 @@ class Policy(Configured):
     about: str = ""
     source: str = ""
     bound: bool = False
+    delivery: Delivery = "exit"
     rules: list[Rule] = Field(default_factory=list)
-
-    @model_validator(mode="after")
-    def _distinct(self) -> Policy:
-        interrupting = {rule.mechanism for rule in self.rules if rule.mechanism.interrupts}
-        if len(interrupting) > 1:
-            raise misfit("has two mechanisms that interrupt the guest, with different parameters",
-                         mend="give them the same parameters")  # fmt: skip
-        return self
 
     def assign(self, table: AccessTable) -> npt.NDArray[np.int64]:
         """For each row the number of the rule that decides; -1: as recorded."""

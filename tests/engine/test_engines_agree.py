@@ -219,7 +219,7 @@ def test_a_mailbox_that_outgrows_its_room_loses_nothing() -> None:
                 if not isinstance(step, (Put, Take)) or step.queue == REQUESTS:
                     yield step
 
-    slow = load_platform("ideal", changes={"back_end_wake_up": "100 us"})
+    slow = load_platform("ideal", changes={"thread_wake_up": "100 us"})
     lockless: Mechanism = Lockless()
     lowered = lower(Policy(title="flood", rules=[Rule(side="host", mechanism=lockless)]), slow,
                     load_devices(), workload)  # fmt: skip

@@ -57,7 +57,7 @@ def platforms() -> dict[str, Platform]:
     """A measured host, one where ties abound, and one with random costs."""
     whole = dict.fromkeys(
         ["world_switch_in", "dispatch_port", "to_user", "to_kernel", "gather", "item", "injection",
-         "refresh_page", "back_end_wake_up", "state_change", "page_load", "native_mmio"], "1 us",
+         "refresh_page", "thread_wake_up", "state_change", "page_load", "native_mmio"], "1 us",
     )  # fmt: skip
     chance: dict[str, Any] = {
         name: {"kind": "exponential", "mean": "1 us"}

@@ -11,7 +11,7 @@ from vmexit_sim.guest.table import Flag
 US = 1_000_000
 COSTS = {
     "gather": "1 us", "world_switch_out": "2 us", "dispatch_hypercall": "3 us",
-    "world_switch_in": "4 us", "pick_up": "5 us", "back_end_wake_up": "20 us",
+    "world_switch_in": "4 us", "pick_up": "5 us", "thread_wake_up": "20 us",
 }  # fmt: skip
 
 
@@ -39,7 +39,7 @@ def test_one_request_by_hand(run_by: Any, location: str, write: int) -> None:
 
 
 def test_an_answer_that_is_there_first_is_not_waited_for(run_by: Any) -> None:
-    quick = {**COSTS, "back_end_wake_up": "1 us"}
+    quick = {**COSTS, "thread_wake_up": "1 us"}
     ran = run_by("paravirtual_front_end", platform="ideal", costs=quick)
     assert "wait: back end" not in ran.stages()
     assert ran.column("stall") == [15 * US]

@@ -35,6 +35,7 @@ class Space(IntEnum):
     PORT_IO = 1
     MMIO = 2
     DOORBELL = 3
+    MSR = 4
 
 
 class Agent(IntEnum):
@@ -68,6 +69,7 @@ class Kind(IntEnum):
     BIT_BANG = 4
     BURST = 5
     FUNCTION_SETUP = 6
+    IPI = 7
 
 
 class Flag(IntFlag):
@@ -82,6 +84,9 @@ class Flag(IntFlag):
     TIMER = 32  # a timer that an in-kernel irqchip or a paravirtual clock makes cheap or vanish
     IRQCHIP = 64  # interrupt controller: stays in the kernel with an in-kernel irqchip
     WAITED = 128  # the time before this access was waiting for an interrupt, not compute
+    INTERRUPT = 256  # an interrupt brings the vCPU here: its delivery is charged
+    END_OF_INTERRUPT = 512  # its service is over after this access: the EOI is charged
+    SPARE_TOGGLE = 1024  # a decode toggle between two sizings of one function: batching spares it
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ The pieces are generators of steps, named as the path passes them: `leave_guest`
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -15,18 +15,29 @@ from vmexit_sim.distributions import Duration
 from vmexit_sim.guest.table import Space
 from vmexit_sim.hypervisor.platform import Platform
 from vmexit_sim.steps import (
+    Clock,
     Column,
+    Length,
     Moment,
+    Operand,
+    Put,
     Queue,
+    Register,
     Role,
     Stage,
     Step,
     Steps,
     acquire,
+    aside,
+    let,
+    put,
     release,
     spend,
     stamp,
+    take,
+    when,
 )
+from vmexit_sim.units import MILLISECOND
 
 COMPUTE = Stage("guest compute", Role.GUEST)
 IDLE = Stage("guest idle", Role.GUEST)
@@ -43,8 +54,16 @@ EMULATE = Stage("device emulation", Role.HYPERVISOR)
 STATE_CHANGE = Stage("state change", Role.HYPERVISOR)
 REFRESH = Stage("page refresh", Role.HYPERVISOR)
 INJECT = Stage("injection", Role.HYPERVISOR)
+INTERRUPTED = Stage("interrupt delivery", Role.DELAY)
 WAIT_CONFIG_LOCK = Stage("wait: config lock", Role.WAIT)
 WAIT_VMM_LOCK = Stage("wait: VMM lock", Role.WAIT)
+WAIT_CPU = Stage("wait: CPU", Role.WAIT)
+STEAL = Stage("steal", Role.DELAY)
+
+THREAD_START = Stage("thread start", Role.GUEST)
+
+ON_CPU_SINCE = Register("on CPU since")
+ON_CPU_FOR = Register("on CPU for")
 
 Via = Literal["port", "mmio", "hypercall"]
 
@@ -53,6 +72,7 @@ MMIO_EXIT = "EPT_MISCONFIG"
 READ_ONLY_EXIT = "EPT_VIOLATION"
 HYPERCALL_EXIT = "VMCALL"
 INTERRUPT_EXIT = "EXTERNAL_INTERRUPT"
+EOI_EXIT = "APIC_ACCESS"
 """Exit reasons, as ``perf kvm stat`` names them on VMX."""
 
 
@@ -73,6 +93,10 @@ class AccessClass:
         waited: the guest idles before them, rather than computing.
         first: the first of its operation.
         last: the last of its operation.
+        device: which device it is, if a mechanism of the policy asks (`by_device`); else "".
+        interrupt: an interrupt brings the vCPU here.
+        end_of_interrupt: its service ends with this access.
+        spare_toggle: a decode toggle that whoever sizes all BARs of a function at once spares.
     """
 
     space: Space
@@ -87,13 +111,37 @@ class AccessClass:
     waited: bool = False
     first: bool = False
     last: bool = False
+    device: str = ""
+    interrupt: bool = False
+    end_of_interrupt: bool = False
+    spare_toggle: bool = False
+
+
+Delivery = Literal["exit", "posted"]
+"""How an interrupt gets into a running guest: by an exit, and another for its end, or posted by
+the processor's help, without either. Source: Intel SDM vol. 3, APIC virtualisation."""
 
 
 @dataclass(frozen=True)
 class Host:
-    """A platform at work: what its paths cost, and the locks on them."""
+    """A platform at work: what its paths cost, and the locks on them.
+
+    Attributes:
+        platform: the costs.
+        delivery: how interrupts are delivered.
+        causes: who may interrupt the guest; a place among them is an interrupt's number.
+        visitors: what mechanisms do first whenever a vCPU's exit has reached user space.
+        cpus: how many physical CPUs there are; None: enough for every thread, so that nothing is
+            said of them.
+        time_slice: how long a vCPU computes, in ps, before others are let onto its CPU.
+    """
 
     platform: Platform
+    delivery: Delivery = "exit"
+    causes: tuple[object, ...] = ()
+    visitors: tuple[Callable[[], Steps], ...] = ()
+    cpus: int | None = None
+    time_slice: int = 3 * MILLISECOND
 
     def cost(self, name: str) -> Duration:
         """A cost of the platform, by its name in `Costs`."""
@@ -116,6 +164,86 @@ class Host:
     def interrupts(self) -> Queue:
         """Interrupts pending for a vCPU: looked at as it computes or idles."""
         return Queue("interrupts", per_vcpu=True)
+
+    def interrupt(self, cause: object, vcpu: Register | None = None) -> Put:
+        """Raise an interrupt.
+
+        Args:
+            cause: who raises it, one of `causes`.
+            vcpu: the register that holds the vCPU's number; None: the actor's own.
+        """
+        pending = self.interrupts if vcpu is None else self.interrupts.of(vcpu)
+        return put(pending, self.causes.index(cause))
+
+    def deliver_interrupt(self, stage: Stage = INJECT) -> Steps:
+        """Get an interrupt into the guest.
+
+        Args:
+            stage: what its time is booked as: `INJECT` inside an access's stall, `INTERRUPTED`
+                between accesses.
+        """
+        if self.delivery == "posted":
+            yield spend(stage, self.cost("posted_injection"))
+            return
+        yield stamp(Moment.EXIT, reason=INTERRUPT_EXIT)
+        yield spend(stage, self.cost("injection"))
+        yield stamp(Moment.ENTRY)
+
+    def end_interrupt(self, stage: Stage = INJECT) -> Steps:
+        """The guest says that it has served it; the interrupt controller's EOI register."""
+        if self.delivery == "posted":
+            return
+        yield stamp(Moment.EXIT, reason=EOI_EXIT)
+        for cost in ("world_switch_out", "eoi", "world_switch_in"):
+            yield spend(stage, self.cost(cost))
+        yield stamp(Moment.ENTRY)
+
+    @property
+    def cpu(self) -> Queue:
+        """The host's physical CPUs, first come first served."""
+        return Queue("CPUs", tokens=self.cpus or 1)
+
+    def thread(self, body: Steps) -> Steps:
+        """A host thread's life: it runs on a CPU."""
+        if self.cpus is not None:
+            yield acquire(self.cpu, THREAD_START)
+        yield from body
+
+    def sleep_on(
+        self,
+        queue: Queue,
+        stage: Stage,
+        *,
+        into: Register | None = None,
+        timeout: Operand | None = None,
+        priority: Operand = 0,
+        again: Stage = WAIT_CPU,
+    ) -> Steps:
+        """A `take`; if that means to wait, the CPU is given up meanwhile.
+
+        Waiting for a CPU afterwards is booked as `again`.
+        """
+        item = take(queue, stage, into=into, timeout=timeout, priority=priority)
+        if self.cpus is None:
+            yield item
+            return
+        asleep: list[Step] = [
+            release(self.cpu),
+            item,
+            acquire(self.cpu, again),
+            let(ON_CPU_SINCE, Clock()),
+        ]
+        yield when(Length(queue), ">", 0, [item], asleep)
+
+    def end_of_compute(self) -> Steps:
+        """Where guest compute ends, a vCPU that has had its slice lets others onto the CPU."""
+        if self.cpus is None:
+            return
+        yield let(ON_CPU_FOR, Clock(), "-", ON_CPU_SINCE)
+        yield when(
+            ON_CPU_FOR, ">=", self.time_slice,
+            [release(self.cpu), acquire(self.cpu, STEAL), let(ON_CPU_SINCE, Clock())],
+        )  # fmt: skip
 
     def leave_guest(self, reason: str) -> Steps:
         """A VM exit, for a reason."""
@@ -141,7 +269,9 @@ class Host:
         The lock is taken on arrival there, and dropped before going back into the kernel.
         """
         yield spend(TO_USER, self.cost("to_user"))
-        yield acquire(self.vmm_lock, WAIT_VMM_LOCK, priority=Column("vcpu"))
+        yield from self.sleep_on(self.vmm_lock, WAIT_VMM_LOCK, priority=Column("vcpu"))
+        for visitor in self.visitors:
+            yield from aside(visitor(), "user space")
         yield from body
         yield release(self.vmm_lock)
         yield spend(TO_KERNEL, self.cost("to_kernel"))

@@ -76,11 +76,21 @@ class Costs(Configured):
         gather: the guest writing one descriptor of a batch.
         item: the hypervisor taking one descriptor of a batch.
         injection: an interrupt into a running guest: the exit that lets it in, and its delivery.
-        back_end_wake_up: from an event sent to a sleeping back end until it runs.
+        thread_wake_up: from an event sent to a sleeping thread of the host until it runs.
         pick_up: from an answer in shared memory until the spinning guest has seen it.
         native_port: one port access without a hypervisor.
         native_port_config: one config access by ports (address and data) without one.
         native_mmio: one device-memory or ECAM access without one.
+        dispatch_msr: from the exit to the handler of an MSR access.
+        dispatch_halt: from the exit of a HLT until the host polls or puts the vCPU to sleep.
+        eoi: the interrupt controller handling an end-of-interrupt write.
+        posted_injection: an interrupt into a running guest without an exit (posted).
+        deliver_ipi: the interrupt controller passing an interrupt on to one target vCPU.
+        vcpu_wake_up: from an interrupt for a vCPU that the host put to sleep until it runs.
+        signal: signalling an eventfd in the kernel, up to waking who waits for it.
+        ring_entry: the kernel writing one coalesced access into its ring.
+        poll_queue: a polling side core looking into one queue.
+        cache_hit: a config read that the guest answers from memory of its own.
     """
 
     world_switch_out: Cost
@@ -100,11 +110,21 @@ class Costs(Configured):
     gather: Cost
     item: Cost
     injection: Cost
-    back_end_wake_up: Cost
+    thread_wake_up: Cost
     pick_up: Cost
     native_port: Cost
     native_port_config: Cost
     native_mmio: Cost
+    dispatch_msr: Cost
+    dispatch_halt: Cost
+    eoi: Cost
+    posted_injection: Cost
+    deliver_ipi: Cost
+    vcpu_wake_up: Cost
+    signal: Cost
+    ring_entry: Cost
+    poll_queue: Cost
+    cache_hit: Cost
 
     def items(self) -> list[tuple[str, Cost]]:
         """Names and costs, in the order above."""

@@ -10,11 +10,19 @@ from vmexit_sim.mechanisms import (
     trap_mmio,
     trap_pio,
 )
-from vmexit_sim.mechanisms.base import MECHANISMS, Mechanism, make_mechanism, name_of, register
+from vmexit_sim.mechanisms.base import (
+    MECHANISMS,
+    Mechanism,
+    SideActor,
+    make_mechanism,
+    name_of,
+    register,
+)
 
 __all__ = [
     "MECHANISMS",
     "Mechanism",
+    "SideActor",
     "batched_hypercall",
     "hypercall",
     "make_mechanism",

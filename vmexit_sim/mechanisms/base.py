@@ -8,12 +8,29 @@ every engine.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from vmexit_sim.configuration import Configured, checked
 from vmexit_sim.errors import InputError, nearest
 from vmexit_sim.hypervisor.host import AccessClass, Host
 from vmexit_sim.steps import Steps
+
+
+class SideActor(NamedTuple):
+    """An actor beside the vCPUs.
+
+    Attributes:
+        name: for people.
+        per_vcpu: whether there is one for each vCPU.
+        steps: what it does.
+        is_thread: whether it is a thread that needs a CPU of the host to run, as `Host.thread` and
+            `Host.sleep_on` have it; a timer is none.
+    """
+
+    name: str
+    per_vcpu: bool
+    steps: Steps
+    is_thread: bool = True
 
 
 class Mechanism(Configured):
@@ -22,10 +39,12 @@ class Mechanism(Configured):
     Attributes:
         by_ecam: whether it reaches config space through ECAM, which an old machine lacks.
         by_operation: whether it asks if an access is the first or last of its operation.
+        by_device: whether it asks which device an access goes to.
     """
 
     by_ecam: ClassVar[bool] = False
     by_operation: ClassVar[bool] = False
+    by_device: ClassVar[bool] = False
 
     @property
     def interrupts(self) -> bool:
@@ -49,12 +68,21 @@ class Mechanism(Configured):
         """What happens before the vCPU goes idle, and at its end."""
         yield from ()
 
+    def in_user_space(self, host: Host, access: AccessClass | None) -> Steps:
+        """What the VMM does first, its lock held, when any exit has brought it to user space.
+
+        Args:
+            host: the host.
+            access: what the exit is for; None: for no single access (a batch, say).
+        """
+        yield from ()
+
     def serve_interrupt(self, host: Host) -> Steps:
         """What the vCPU does when this mechanism has interrupted it."""
         yield from ()
 
-    def actors(self, host: Host) -> Iterable[tuple[str, bool, Steps]]:
-        """Actors that the mechanism needs: name, whether one for each vCPU, and what they do."""
+    def actors(self, host: Host) -> Iterable[SideActor]:
+        """Actors that the mechanism needs."""
         return ()
 
 

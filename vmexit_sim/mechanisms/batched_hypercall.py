@@ -38,7 +38,7 @@ from vmexit_sim.hypervisor.host import (
     AccessClass,
     Host,
 )
-from vmexit_sim.mechanisms.base import Mechanism, register
+from vmexit_sim.mechanisms.base import Mechanism, SideActor, register
 from vmexit_sim.steps import (
     ACCESS,
     FAR,
@@ -63,6 +63,7 @@ from vmexit_sim.steps import (
     take,
     when,
 )
+from vmexit_sim.units import format_time
 
 TAKE_ITEM = Stage("batch item", Role.HYPERVISOR)
 WAIT_IN_BATCH = Stage("wait in batch", Role.BACK)
@@ -76,9 +77,6 @@ BEGIN = Register("batch: flush began")
 CURRENT = Register("batch: access interrupted")
 NEXT_ROW = Register("batch: next row")
 DEADLINE = Register("batch timer: deadline")
-
-OPEN_UNTIL = Cell("batch open until", per_vcpu=True)
-ARMED = Queue("batch timer armed", per_vcpu=True)
 
 
 @register("batched_hypercall")
@@ -129,6 +127,15 @@ class BatchedHypercall(Mechanism):
         return self._own("must go to user space")
 
     @property
+    def _open_until(self) -> Cell:
+        return Cell(f"batch ({self}): open until", per_vcpu=True)
+
+    @property
+    def _armed(self) -> Queue:
+        own = f"{self.max_batch} items, {self.needs}" + ", whole" * self.flush_at_operation_end
+        return Queue(f"batch timer ({format_time(self.max_wait or 0)}, {own})", per_vcpu=True)
+
+    @property
     def interrupts(self) -> bool:
         """Its timer does."""
         return self.max_wait is not None
@@ -174,9 +181,11 @@ class BatchedHypercall(Mechanism):
         flush = when(self._count, ">", 0, self._flush(host))
         yield from self._stall_of_last_item([*injection, flush])
 
-    def actors(self, host: Host) -> Iterable[tuple[str, bool, Steps]]:
+    def actors(self, host: Host) -> Iterable[SideActor]:
         """The batch timer of each vCPU, if there is a `max_wait`."""
-        return [("batch timer", True, self._timer(host))] if self.max_wait is not None else []
+        if self.max_wait is None:
+            return []
+        return [SideActor("batch timer", True, self._timer(host), is_thread=False)]
 
     def _open(self) -> Steps:
         """The first item: from here on the timer runs."""
@@ -184,8 +193,8 @@ class BatchedHypercall(Mechanism):
         yield let(self._needed, FAR)
         yield let(self._user, 0)
         if self.max_wait is not None:
-            yield let(OPEN_UNTIL, Clock(), "+", self.max_wait)
-            yield put(ARMED, OPEN_UNTIL)
+            yield let(self._open_until, Clock(), "+", self.max_wait)
+            yield put(self._armed, self._open_until)
 
     def _timer(self, host: Host) -> Steps:
         """Wait for a batch to open, then for its deadline; interrupt if it is still open then.
@@ -194,10 +203,10 @@ class BatchedHypercall(Mechanism):
         """
         yield loop(
             [
-                take(ARMED, TIMER_IDLE, into=DEADLINE),
+                take(self._armed, TIMER_IDLE, into=DEADLINE),
                 let(SPENT, DEADLINE, "-", Clock()),
                 spend(TIMER_IDLE, SPENT),
-                when(OPEN_UNTIL, "==", DEADLINE, [put(host.interrupts, 1)]),
+                when(self._open_until, "==", DEADLINE, [host.interrupt(self)]),
             ]
         )
 
@@ -213,7 +222,7 @@ class BatchedHypercall(Mechanism):
     def _flush(self, host: Host) -> Steps:
         """One exit carries every item, in program order."""
         if self.max_wait is not None:
-            yield let(OPEN_UNTIL, 0)
+            yield let(self._open_until, 0)
         yield let(BEGIN, Clock())
         yield from host.leave_guest(HYPERCALL_EXIT)
         yield from host.dispatch("hypercall", write=True)

@@ -21,7 +21,7 @@ from vmexit_sim.hypervisor.host import (
     AccessClass,
     Host,
 )
-from vmexit_sim.mechanisms.base import Mechanism, register
+from vmexit_sim.mechanisms.base import Mechanism, SideActor, register
 from vmexit_sim.steps import (
     ACCESS,
     NOBODY,
@@ -49,6 +49,8 @@ WAKE_UP = Stage("back end wake-up", Role.BACK)
 BACK_END = Stage("back end emulation", Role.BACK)
 BACK_END_CHANGE = Stage("back end state change", Role.BACK)
 
+BACK_END_CPU = Stage("back end wait: CPU", Role.BACK)
+
 WAIT_FRONT_END = Stage("wait: front-end lock", Role.WAIT)
 FRONT_END_LOCK = Queue("front-end lock", tokens=1)
 REQUESTS = Queue("requests to the back end")
@@ -71,16 +73,16 @@ class ParavirtualFrontEnd(Mechanism):
         yield spend(PICK_UP, host.cost("pick_up"))
         yield release(FRONT_END_LOCK)
 
-    def actors(self, host: Host) -> Iterable[tuple[str, bool, Steps]]:
+    def actors(self, host: Host) -> Iterable[SideActor]:
         """One back end for the whole guest."""
-        return [("back end", False, self._back_end(host))]
+        return [SideActor("back end", False, host.thread(self._back_end(host)))]
 
     def _back_end(self, host: Host) -> Steps:
         yield loop(
             [
                 let(ACCESS, NOBODY),
-                take(REQUESTS, BACK_END_IDLE, into=ACCESS),
-                spend(WAKE_UP, host.cost("back_end_wake_up")),
+                *host.sleep_on(REQUESTS, BACK_END_IDLE, into=ACCESS, again=BACK_END_CPU),
+                spend(WAKE_UP, host.cost("thread_wake_up")),
                 spend(BACK_END, Column("emulate")),
                 when(
                     Column("decode_toggle"), "==", 1,
