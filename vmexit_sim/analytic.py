@@ -7,6 +7,7 @@ source; the mapping of formulas to batching is derived in the docstrings.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from scipy.optimize import brentq
 from scipy.special import gammainc
@@ -103,6 +104,79 @@ def two_spinners(think: float, hold: float) -> float:
         hold: constant time S that the lock is held.
     """
     return 1 / (hold + think / 2 * math.exp(-hold / think))
+
+
+class Notified(NamedTuple):
+    """What a producer that kicks a sleeping consumer comes to in the long run.
+
+    Attributes:
+        throughput: items per unit of time.
+        items_per_kick: items that one kick brings; None: the consumer never sleeps again.
+    """
+
+    throughput: float
+    items_per_kick: int | None
+
+
+def producer_consumer(
+    produce: float, consume: float, *, kick: float, signalled: float, wake_up: float
+) -> Notified:
+    """A producer and a consumer of constant speed, with notifications only to one that sleeps.
+
+    A kick keeps the producer for N, and reaches the consumer at s within it, which wakes up for u.
+    Counted from the item that kicked, item j + 1 is there at N + j P and the consumer is through
+    with j items at s + u + j C. If C < P it catches up, and sleeps again, after the least j
+    with s + u + j C <= N + j P; these j items took N + j P. With s + u <= N that is j = 1:
+    throughput 1/(P + N), whatever C. If C > P it never sleeps: throughput 1/C. So between C = P and
+    C = 0 a faster consumer means fewer items a kick, and a lower throughput. Where an item comes at
+    the very instant at which the consumer is through with those before, it counts as late.
+
+    Args:
+        produce: time P between items.
+        consume: time C that an item takes; other than P.
+        kick: time N that a kick takes the producer.
+        signalled: time s from when the item is there until the consumer begins to wake up.
+        wake_up: time u that waking up takes.
+
+    Raises:
+        ValueError: the two are equally fast: then it depends on which comes first at each tie.
+    """
+    if produce == consume:
+        raise ValueError(f"producer and consumer both take {produce:g}; who is faster decides")
+    if consume > produce:
+        return Notified(1 / consume, None)
+    items = max(math.ceil((signalled + wake_up - kick) / (produce - consume)), 1)
+    return Notified(items / (kick + items * produce), items)
+
+
+def polling_wait(queues: int, rate: float, service: float, look: float) -> float:
+    """Mean wait in a symmetric polling system with exhaustive service and constant times.
+
+    ``(q lambda S^2 + r (q - rho)) / (2 (1 - rho))`` with rho = q lambda S. One queue is M/D/1 with
+    vacations: r/2 more than without.
+
+    Args:
+        queues: q, visited in turn.
+        rate: of Poisson arrivals to each queue, lambda.
+        service: constant service time S.
+        look: constant time r from one queue to the next.
+
+    Source: H. Takagi, Analysis of Polling Systems (1986), symmetric exhaustive service.
+
+    Raises:
+        ValueError: the queues are not stable.
+    """
+    load = _stable(queues * rate * service)
+    return (load * service + look * (queues - load)) / (2 * (1 - load))
+
+
+def polling_cycle(queues: int, rate: float, service: float, look: float) -> float:
+    """Mean time from one visit of a queue to the next: q r / (1 - rho).
+
+    Raises:
+        ValueError: the queues are not stable.
+    """
+    return queues * look / (1 - _stable(queues * rate * service))
 
 
 def repairman(n: int, think: float, service: float) -> float:

@@ -182,6 +182,7 @@ def lower(
     mechanisms = list(dict.fromkeys(rule.mechanism for rule in rules))
     host = Host(
         platform,
+        vcpus=workload.vcpus,
         delivery=policy.delivery,
         causes=tuple(mechanism for mechanism in mechanisms if mechanism.interrupts),
     )

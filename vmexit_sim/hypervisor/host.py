@@ -71,6 +71,7 @@ PORT_EXIT = "IO_INSTRUCTION"
 MMIO_EXIT = "EPT_MISCONFIG"
 READ_ONLY_EXIT = "EPT_VIOLATION"
 HYPERCALL_EXIT = "VMCALL"
+HALT_EXIT = "HLT"
 INTERRUPT_EXIT = "EXTERNAL_INTERRUPT"
 EOI_EXIT = "APIC_ACCESS"
 """Exit reasons, as ``perf kvm stat`` names them on VMX."""
@@ -128,6 +129,7 @@ class Host:
 
     Attributes:
         platform: the costs.
+        vcpus: how many the guest has.
         delivery: how interrupts are delivered.
         causes: who may interrupt the guest; a place among them is an interrupt's number.
         visitors: what mechanisms do first whenever a vCPU's exit has reached user space.
@@ -137,6 +139,7 @@ class Host:
     """
 
     platform: Platform
+    vcpus: int = 1
     delivery: Delivery = "exit"
     causes: tuple[object, ...] = ()
     visitors: tuple[Callable[[], Steps], ...] = ()

@@ -7,8 +7,10 @@ from vmexit_sim.mechanisms import (
     operation_hypercall,
     paravirtual_front_end,
     read_only_page,
+    side_core,
     trap_mmio,
     trap_pio,
+    virtqueue,
 )
 from vmexit_sim.mechanisms.base import (
     MECHANISMS,
@@ -32,6 +34,8 @@ __all__ = [
     "paravirtual_front_end",
     "read_only_page",
     "register",
+    "side_core",
     "trap_mmio",
     "trap_pio",
+    "virtqueue",
 ]

@@ -24,11 +24,13 @@ POLICIES = {
     "batched-idioms": "#CC79A7",
     "batched-oracle": "#882255",
     "xen-front-end": "#999933",
+    "vhost": "#AA4499",
+    "spdk-like": "#44AA99",
     "bare-metal": GREY,
 }
 """The shipped policies' colours."""
 
-OTHERS = ("#44AA99", "#AA4499", "#661100", "#6699CC", "#DDCC77", "#AA4466", "#4477AA")
+OTHERS = ("#661100", "#6699CC", "#DDCC77", "#AA4466", "#4477AA")
 """Colours of policies that do not ship; a name always gets the same one."""
 
 PARTS = {
@@ -48,6 +50,7 @@ _PART_OF = {
     "world switch out": "world switch",
     "world switch in": "world switch",
     "batch item": "dispatch",
+    "signal": "dispatch",
     "to user space": "user space and back",
     "back to kernel": "user space and back",
     "page refresh": "device emulation",
@@ -55,6 +58,7 @@ _PART_OF = {
     "gather": "guest's own part",
     "page load": "guest's own part",
     "pick up answer": "guest's own part",
+    "reap": "guest's own part",
     "native access": "guest's own part",
 }
 

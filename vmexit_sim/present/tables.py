@@ -22,7 +22,7 @@ PLAIN_WIDTH = 118
 
 GROUPS: tuple[tuple[str, frozenset[str]], ...] = (
     ("world switch", frozenset({"world switch out", "world switch in", "injection"})),
-    ("dispatch, decode", frozenset({"dispatch", "decode", "batch item"})),
+    ("dispatch, decode", frozenset({"dispatch", "decode", "batch item", "signal"})),
     ("to user space, back", frozenset({"to user space", "back to kernel"})),
     ("device", frozenset({"device emulation", "state change", "page refresh"})),
 )
