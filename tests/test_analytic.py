@@ -83,3 +83,27 @@ def test_mean_gap_of_a_generator_is_what_theory_is_given() -> None:
     guest = checked(Spread, {"kind": "spread", "operations": 1, "between": stated,
                              "space": "mmio", "read_share": 0.0})  # fmt: skip
     assert math.isclose(guest.between.mean_ps, 1e6 / analytic.latency_break_even(2), rel_tol=1e-5)
+
+
+def test_one_polled_queue_waits_as_in_md1_with_vacations() -> None:
+    assert analytic.polling_wait(1, 0.3, 2.0, 0.5) == pytest.approx(
+        analytic.md1_wait(0.3, 2.0) + 0.25
+    )
+
+
+def test_a_polling_core_takes_longer_around_the_more_it_works() -> None:
+    assert analytic.polling_cycle(4, 1e-9, 1.0, 2.0) == pytest.approx(8)
+    assert analytic.polling_cycle(4, 0.2, 1.0, 2.0) == pytest.approx(40)
+    with pytest.raises(ValueError, match="not stable"):
+        analytic.polling_cycle(4, 0.25, 1.0, 2.0)
+
+
+def test_a_producer_kicks_a_consumer_that_keeps_up_and_only_that() -> None:
+    def pair(consume: float, wake_up: float = 0) -> analytic.Notified:
+        return analytic.producer_consumer(2, consume, kick=1, signalled=0.5, wake_up=wake_up)
+
+    assert pair(1) == (1 / 3, 1)
+    assert pair(2.5) == (1 / 3, 1)  # slower than the guest alone, but not than guest and kick
+    assert pair(2.6) == (1 / 2.6, None)
+    assert pair(1.5, wake_up=2) == (3 / 7, 3)
+    assert pair(2, wake_up=2) == (1 / 2, None)

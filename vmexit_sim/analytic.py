@@ -125,27 +125,30 @@ def producer_consumer(
 
     A kick keeps the producer for N, and reaches the consumer at s within it, which wakes up for u.
     Counted from the item that kicked, item j + 1 is there at N + j P and the consumer is through
-    with j items at s + u + j C. If C < P it catches up, and sleeps again, after the least j
-    with s + u + j C <= N + j P; these j items took N + j P. With s + u <= N that is j = 1:
-    throughput 1/(P + N), whatever C. If C > P it never sleeps: throughput 1/C. So between C = P and
-    C = 0 a faster consumer means fewer items a kick, and a lower throughput. Where an item comes at
-    the very instant at which the consumer is through with those before, it counts as late.
+    with j items at s + u + j C. It sleeps again after the least j with s + u + j C <= N + j P,
+    and these j items took N + j P.
+
+    * s + u + C <= N + P: it sleeps each time. Throughput 1/(P + N), whatever C.
+    * otherwise, C >= P: it never sleeps. Throughput 1/C.
+    * otherwise it catches up after j = (s + u - N)/(P - C) items, rounded up. The faster it is, the
+      fewer these are, and the lower the throughput: from 1/P at C = P down to C = 0 or to the first
+      case.
+
+    An item that comes at the very instant at which the consumer is through counts as late.
 
     Args:
         produce: time P between items.
-        consume: time C that an item takes; other than P.
+        consume: time C that an item takes.
         kick: time N that a kick takes the producer.
         signalled: time s from when the item is there until the consumer begins to wake up.
         wake_up: time u that waking up takes.
-
-    Raises:
-        ValueError: the two are equally fast: then it depends on which comes first at each tie.
     """
-    if produce == consume:
-        raise ValueError(f"producer and consumer both take {produce:g}; who is faster decides")
-    if consume > produce:
+    behind = signalled + wake_up - kick
+    if behind + consume <= produce:
+        return Notified(1 / (produce + kick), 1)
+    if consume >= produce:
         return Notified(1 / consume, None)
-    items = max(math.ceil((signalled + wake_up - kick) / (produce - consume)), 1)
+    items = math.ceil(behind / (produce - consume))
     return Notified(items / (kick + items * produce), items)
 
 

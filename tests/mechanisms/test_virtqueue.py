@@ -236,22 +236,22 @@ def test_the_index_formula_holds_where_sixteen_bits_wrap(posted: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("think", "service"),
-    [(50, 5), (50, 20), (50, 40), (50, 47), (50, 48), (50, 52), (50, 90), (20, 60), (3, 7)],
-)
+    ("think", "service", "wake_up"),
+    [
+        (50, 5, 40), (50, 20, 40), (50, 40, 40), (50, 47, 40), (50, 48, 40), (50, 52, 40),
+        (50, 90, 40), (20, 60, 40), (3, 7, 40), (50, 51, 40), (50, 1, 0), (50, 60, 0), (50, 80, 0),
+        (50, 82, 0), (50, 51, 200), (10, 9, 200),
+    ],
+)  # fmt: skip
 def test_throughput_and_kicks_are_those_of_the_deterministic_formula(
-    posted: Any, think: int, service: int
+    posted: Any, think: int, service: int, wake_up: int
 ) -> None:
-    gather, signalled, wake_up = 1, 32, 40
-    want = producer_consumer((think + gather), service, kick=62, signalled=signalled,
-                             wake_up=wake_up)  # fmt: skip
+    costs = {**COSTS, "thread_wake_up": f"{wake_up} us"}
+    want = producer_consumer(1 + think, service, kick=62, signalled=32, wake_up=wake_up)
     n = 60 * (want.items_per_kick or 1) + 1
-    ran = posted(n, {"depth": 2048}, compute=think * US, emulate=service * US)
+    ran = posted(n, {"depth": 2048}, compute=think * US, emulate=service * US, costs=costs)
     done = ran.column("done")
-    if want.items_per_kick is None:
-        assert ran.exits == {"EPT_MISCONFIG": 1}
-    else:
-        assert ran.exits == {"EPT_MISCONFIG": 61}
+    assert ran.exits == {"EPT_MISCONFIG": 1 if want.items_per_kick is None else 61}
     assert (done[-1] - done[0]) / US / (n - 1) == pytest.approx(1 / want.throughput, rel=1e-12)
 
 

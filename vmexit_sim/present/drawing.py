@@ -114,6 +114,7 @@ class Lines:
         title: above the panel.
         log: axes that are logarithmic, of "xy".
         crossings: break-evens.
+        dots: estimates beside exact lines, with their intervals: as `frame`, with `low` and `high`.
         references: values to read the lines against.
         limits: lower and upper end of the y axis, if not the data's.
     """
@@ -125,6 +126,7 @@ class Lines:
     title: str = ""
     log: str = ""
     crossings: Sequence[Crossing] = ()
+    dots: pd.DataFrame | None = None
     references: Sequence[Reference] = ()
     limits: tuple[float, float] | None = None
 
@@ -208,6 +210,11 @@ def draw_lines(ax: Axes, panel: Lines) -> None:
     for crossing in panel.crossings:
         _draw_crossing(ax, crossing, frame[frame["series"] == crossing.series],
                        colours[crossing.series])  # fmt: skip
+    if panel.dots is not None:
+        for name, points in panel.dots.groupby("series", sort=False):
+            wings = [points["y"] - points["low"], points["high"] - points["y"]]
+            ax.errorbar(points["x"], points["y"], yerr=wings, fmt="o", color=colours[str(name)],
+                        markersize=3.5, capsize=2, elinewidth=1, zorder=5)  # fmt: skip
     if panel.limits is not None:
         ax.set_ylim(*panel.limits)
     ax.set(xlabel=panel.xlabel, ylabel=panel.ylabel, title=panel.title)
