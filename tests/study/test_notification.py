@@ -47,9 +47,10 @@ def test_random_requests_kick_as_often_as_they_find_the_back_end_asleep(
     # Where kicks cost nothing arrivals are Poisson, and a cycle from one kick to the next serves
     # (1 + rate x wake-up)/(1 - load) requests: M/G/1 with set-up.
     service = 2
+    gap = round(service * US / load)
     guest = checked(Spread, {
         "kind": "spread", "operations": 40_000, "between": "0 s", "read_share": 0,
-        "arrivals": {"kind": "exponential", "mean": f"{round(service * US / load)} ps"}, "space": "doorbell",
+        "arrivals": {"kind": "exponential", "mean": f"{gap} ps"}, "space": "doorbell",
         "emulate": {"kind": "exponential", "mean": f"{service} us"},
     })  # fmt: skip
     rule = Rule(side="host", mechanism=Virtqueue(completions="none", depth=4096))
