@@ -14,7 +14,13 @@ from vmexit_sim.configuration import checked
 from vmexit_sim.device import load_devices
 from vmexit_sim.engine import kernel, run
 from vmexit_sim.engine.jit import uncached
-from vmexit_sim.guest.generators import BarSizing, Enumeration, InterruptService, Spread
+from vmexit_sim.guest.generators import (
+    BarSizing,
+    Enumeration,
+    Interrupted,
+    InterruptService,
+    Spread,
+)
 from vmexit_sim.guest.table import NEVER, AccessTable, Flag, Kind, Space, make_table
 from vmexit_sim.guest.workload import Recorded, Workload
 from vmexit_sim.hypervisor.platform import Platform, load_platform
@@ -59,6 +65,14 @@ GENERATORS = {
         InterruptService,
         {"services": 40, "accesses": 4, "read_share": 0.3, "vcpus": 2, "within": "300 ns",
          "interarrival": {"kind": "exponential", "mean": "20 us"}},
+    ),
+    "interrupted": (
+        Interrupted,
+        {"main": {"kind": "spread", "operations": 40, "vcpus": 2, "read_share": 0.5,
+                  "space": "mmio", "between": {"kind": "exponential", "mean": "9 us"}},
+         "services": {"kind": "interrupt_service", "services": 15, "accesses": 3,
+                      "read_share": 0.3, "within": "300 ns",
+                      "interarrival": {"kind": "exponential", "mean": "20 us"}}},
     ),
 }  # fmt: skip
 

@@ -39,7 +39,8 @@ PARTS = {
     "device emulation": "#009E73",
     "state change": BLACK,
     "waiting": "#999999",
-    "interrupt injection": "#332288",
+    "interrupts": "#332288",
+    "L0": "#882255",
     "guest's own part": "#CC79A7",
 }
 """The parts of an exit that figures tell apart, in the order in which an exit passes them."""
@@ -51,7 +52,10 @@ _PART_OF = {
     "to user space": "user space and back",
     "back to kernel": "user space and back",
     "page refresh": "device emulation",
-    "injection": "interrupt injection",
+    "injection": "interrupts",
+    "end of interrupt": "interrupts",
+    "L0: forwarding": "L0",
+    "L0: exits of L1": "L0",
     "gather": "guest's own part",
     "page load": "guest's own part",
     "pick up answer": "guest's own part",
