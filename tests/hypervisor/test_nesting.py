@@ -63,10 +63,10 @@ def test_nested_and_own_exits_are_counted_alike() -> None:
         assert simulate(policy, platform, table).summary.exits == 4
 
 
-def test_a_platform_takes_from_its_base_what_it_does_not_state(tmp_path: Path) -> None:
+def test_a_platform_takes_from_what_it_extends_what_it_does_not_state(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(
-        'based_on = "kvm-2013"\ntitle = "mine"\n[costs.gather]\nvalue = "7 ns"\nmark = "A"\n'
+        'extends = "kvm-2013"\ntitle = "mine"\n[costs.gather]\nvalue = "7 ns"\nmark = "A"\n'
         'source = "for this test"\n'
     )
     mine, base = load_platform(str(path)), load_platform("kvm-2013")
@@ -78,12 +78,12 @@ def test_a_platform_takes_from_its_base_what_it_does_not_state(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ('based_on = "kvm-2014"', "based_on"),
-        ('based_on = "mine.toml"', "is based on itself"),
-        ("based_on = 3", "is no platform's name"),
+        ('extends = "kvm-2014"', "extends"),
+        ('extends = "mine.toml"', "goes in a circle: mine extends mine"),
+        ("extends = 3", "is no model's name"),
     ],
 )
-def test_a_base_that_is_none_is_a_mistake(tmp_path: Path, text: str, says: str) -> None:
+def test_extending_nothing_or_itself_is_a_mistake(tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(text + '\ntitle = "mine"\n')
     with pytest.raises(InputError, match=says):

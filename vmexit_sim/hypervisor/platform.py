@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from vmexit_sim.catalog import find
-from vmexit_sim.configuration import Configured, Frequency, checked, misfit, read_toml
+from vmexit_sim.configuration import Configured, Frequency, checked, misfit, read_extending
 from vmexit_sim.distributions import Distribution, Duration
 from vmexit_sim.errors import InputError, nearest
 from vmexit_sim.units import parse_frequency
@@ -186,7 +186,7 @@ class VmmLock(Configured):
 class Platform(Configured):
     """A host and its hypervisor.
 
-    A file may say ``based_on = "kvm-2017"``: then what it does not state is that platform's.
+    A file may say ``extends = "kvm-2017"``: then what it does not state is as there.
 
     Attributes:
         name: the file's name without its ending, or what the file calls itself.
@@ -222,28 +222,13 @@ class Platform(Configured):
         return any(not cost.value.is_constant for cost in costs)
 
 
-def _with_base(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
-    """A platform file's data, what it does not state taken from the one that it is based on."""
-    data: dict[str, Any] = read_toml(path)
-    name = data.pop("based_on", None)
-    if name is None:
-        return data
-    if not isinstance(name, str):
-        raise InputError("is no platform's name", file=path, key="based_on", value=name,
-                         mend='write for instance based_on = "kvm-2017"')  # fmt: skip
-    try:
-        base_path = find("platforms", name, path)
-    except InputError as error:
-        raise error.located(file=path, key="based_on") from None
-    if base_path in (*seen, path):
-        raise InputError("is based on itself", file=path, key="based_on", value=name,
-                         mend="name another platform, or state every cost")  # fmt: skip
-    base = _with_base(base_path, (*seen, path))
+def _merged(own: dict[str, Any], base: dict[str, Any], _: Path) -> dict[str, Any]:
+    """What a platform states, and of the one that it extends what it does not."""
     base.pop("name", None)
-    costs = data.get("costs", {})
+    costs = own.get("costs", {})
     if isinstance(costs, dict):
-        data["costs"] = {**base.get("costs", {}), **costs}
-    return {**base, **data}
+        own["costs"] = {**base.get("costs", {}), **costs}
+    return {**base, **own}
 
 
 def load_platform(
@@ -264,8 +249,8 @@ def load_platform(
         InputError: no such platform, or its file does not fit; a cost without a source is refused.
     """
     path = find("platforms", name, beside)
-    data = _with_base(path, ())
-    data["name"] = data.get("name", path.name.removesuffix(".toml"))
+    data = read_extending(path, "platforms", _merged)
+    data.setdefault("name", path.name.removesuffix(".toml"))
     try:
         clock_hz = parse_frequency(data["clock"]) if "clock" in data else None
     except InputError as error:
