@@ -191,6 +191,13 @@ def lower(
     """
     rules = [*policy.rules, *AS_RECORDED]
     mechanisms = list(dict.fromkeys(rule.mechanism for rule in rules))
+    examples = workload.examples()
+    codes = np.unique(Ruled.by(policy, examples).codes(catalog))
+    classes = [_unpacked(int(code), examples.devices) for code in codes]
+    decided: dict[object, tuple[AccessClass, ...]] = {}
+    for rule, access in classes:
+        mechanism = rules[rule].mechanism
+        decided[mechanism] = (*decided.get(mechanism, ()), access)
     host = Host(
         platform,
         delivery=policy.delivery,
@@ -198,6 +205,7 @@ def lower(
             *(mechanism for mechanism in mechanisms if mechanism.interrupts),
             *((ARRIVED, NO_MORE) if workload.contexts else ()),
         ),
+        decided=decided,
     )
     host = _visited(host, mechanisms, None)
     used = dict.fromkeys(rule.mechanism for rule in policy.rules)
@@ -216,11 +224,8 @@ def lower(
             for vcpu in range(workload.vcpus if side.per_vcpu else 1):
                 label = f"{side.name} of vCPU {vcpu}" if side.per_vcpu else side.name
                 actors.append(Actor(label, entry, vcpu, False))
-    examples = workload.examples()
-    codes = np.unique(Ruled.by(policy, examples).codes(catalog))
     entries = []
-    for code in codes:
-        rule, access = _unpacked(int(code), examples.devices)
+    for rule, access in classes:
         mechanism = rules[rule].mechanism
         others = [other for other in mechanisms if other != mechanism]
         entries.append(
@@ -249,7 +254,7 @@ def _vcpu(
 def _the_end(host: Host, mechanisms: Sequence[Mechanism], *, with_contexts: bool) -> Steps:
     """What an actor does after its last access."""
     for mechanism in mechanisms:
-        yield from mechanism.before_halt(host)
+        yield from mechanism.at_end(host)
     if with_contexts:
         yield from at_the_end(host, list(_served(host)))
     if host.cpus is not None:

@@ -6,8 +6,8 @@ The pieces are generators of steps, named as the path passes them: `leave_guest`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, Protocol
 
@@ -145,6 +145,7 @@ class Host:
         delivery: how interrupts are delivered.
         causes: who may interrupt the guest; a place among them is an interrupt's number.
         visitors: what mechanisms do first whenever a vCPU's exit has reached user space.
+        decided: the classes of access that each mechanism decides.
         cpus: how many physical CPUs there are; None: enough for every thread, so that nothing is
             said of them.
         time_slice: how long a vCPU computes, in ps, before others are let onto its CPU.
@@ -154,6 +155,7 @@ class Host:
     delivery: Delivery = "exit"
     causes: tuple[Cause, ...] = ()
     visitors: tuple[Callable[[], Steps], ...] = ()
+    decided: Mapping[object, tuple[AccessClass, ...]] = field(default_factory=dict)
     cpus: int | None = None
     time_slice: int = 3 * MILLISECOND
 
