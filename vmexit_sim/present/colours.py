@@ -24,11 +24,15 @@ POLICIES = {
     "batched-idioms": "#CC79A7",
     "batched-oracle": "#882255",
     "xen-front-end": "#999933",
+    "qemu-kvm": "#44AA99",
+    "firecracker-like": "#AA4499",
+    "vmware": "#6699CC",
+    "assigned-devices": "#661100",
     "bare-metal": GREY,
 }
 """The shipped policies' colours."""
 
-OTHERS = ("#44AA99", "#AA4499", "#661100", "#6699CC", "#DDCC77", "#AA4466", "#4477AA")
+OTHERS = ("#DDCC77", "#AA4466", "#4477AA")
 """Colours of policies that do not ship; a name always gets the same one."""
 
 PARTS = {
@@ -49,6 +53,9 @@ _PART_OF = {
     "world switch out": "world switch",
     "world switch in": "world switch",
     "batch item": "dispatch",
+    "ring entry": "dispatch",
+    "ring item": "dispatch",
+    "eventfd signal": "dispatch",
     "to user space": "user space and back",
     "back to kernel": "user space and back",
     "page refresh": "device emulation",
