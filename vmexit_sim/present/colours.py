@@ -1,8 +1,8 @@
 """One colour for each policy and each part of an exit, the same in every figure.
 
-The hues are those of two palettes made for colour-blind readers: Okabe and Ito's "Color Universal
-Design" (2008), and P. Tol's "muted" scheme (2021). Kin have kindred hues: ports and MMIO are
-warm, pages blue, calls green, batches purple.
+The hues are those of palettes made for colour-blind readers: Okabe and Ito's "Color Universal
+Design" (2008), and P. Tol's "muted" and "bright" schemes (2021). Kin have kindred hues: ports and
+MMIO are warm, pages blue, calls green, batches purple.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ POLICIES = {
 }
 """The shipped policies' colours."""
 
-OTHERS = ("#DDCC77", "#AA4466", "#4477AA")
+OTHERS = ("#DDCC77", "#AA4466", "#4477AA", "#EE6677", "#228833", "#66CCEE")
 """Colours of policies that do not ship; a name always gets the same one."""
 
 PARTS = {
