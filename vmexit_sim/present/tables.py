@@ -25,7 +25,12 @@ GROUPS: tuple[tuple[str, frozenset[str]], ...] = (
         "world switch",
         frozenset({"world switch out", "world switch in", "injection", "end of interrupt"}),
     ),
-    ("dispatch, decode", frozenset({"dispatch", "decode", "batch item"})),
+    (
+        "dispatch, decode",
+        frozenset(
+            {"dispatch", "decode", "batch item", "ring entry", "ring item", "eventfd signal"}
+        ),
+    ),
     ("to user space, back", frozenset({"to user space", "back to kernel"})),
     ("device", frozenset({"device emulation", "state change", "page refresh"})),
     ("L0", frozenset({"L0: forwarding", "L0: exits of L1"})),
