@@ -35,10 +35,8 @@ def main(options: Options) -> Figure:
                 rows.append((way, *found.told))
     print_table([f"{RATE:,} requests/s", "kicks/s", "injections/s", "EOIs/s", "exits/s",
                  "core busy", "at work"], rows, title="kvm-2017")  # fmt: skip
-    say(
-        "Published (ELVIS, ATC 2013): 142K, 109K, 146K exits/s of three workloads fell below 800. "
-        "Accounting: the rate is assumed to match. The published rest are exits of other kinds."
-    )
+    say("Published (ELVIS, ATC 2013): 142K, 109K, 146K exits/s of three workloads fell below 800. "
+        "Accounting: the rate is assumed to match. The rest are other exits.")  # fmt: skip
     rows = []
     for look, name in LOOKS.items():
         for queues in (1, 2, 4, 8, 12, 15):

@@ -155,6 +155,27 @@ def test_the_threads_contradiction_stands_where_its_costs_are_used(cli: Any) -> 
     assert "caution" not in cli("compare", *arguments[:-1], "kvm-2013").out
 
 
+def test_deliveries_charge_the_interrupt_of_each_recorded_service(cli: Any) -> None:
+    arguments = ("run", "net-e1000", "--only", "interrupt_service", "--during", "job", "--json")
+    plain, charged = (
+        cli(*arguments, *more).document["blocks"][0] for more in ((), ("--deliveries",))
+    )
+    added = {"EXTERNAL_INTERRUPT": 66, "APIC_ACCESS": 66}
+    for reason, services in added.items():
+        assert charged["exits_by_reason"][reason]["samples"] == services
+        assert reason not in plain["exits_by_reason"]
+    assert charged["exits"] == plain["exits"] + 132
+
+
+def test_a_nested_host_says_at_which_level_time_goes(cli: Any) -> None:
+    arguments = ("pci-scan-q35", "--only", "bar_sizing", "--policy", "linux-default")
+    nested = cli("compare", *arguments, "--platform", "kvm-nested-2017")
+    assert re.search(r"device +L0 +waiting", nested.out)
+    assert " L0 " not in cli("compare", *arguments, "--platform", "kvm-2017").out
+    shown = cli("models", "show", "kvm-nested-2017").out
+    assert "L1 exits 1 times to L0, and 23 more" in " ".join(shown.split())
+
+
 def test_every_model_can_be_listed_and_shown(cli: Any) -> None:
     listed = cli("models", "list", "--json").document
     assert set(listed) == set(catalog.SUFFIXES)
@@ -178,6 +199,9 @@ MISTAKES = {
     ),
     "a choice among a synthetic guest's accesses": (
         ("compare", "spread", "--only", "mmio"), "generator's parameters"
+    ),
+    "deliveries of a synthetic guest": (
+        ("compare", "spread", "--deliveries"), "deliveries: is for recorded guests"
     ),
 }  # fmt: skip
 

@@ -18,6 +18,7 @@ from vmexit_sim.guest.table import AccessTable, Agent, Flag, Kind, Phase, Space,
 from vmexit_sim.guest.workload import Recorded
 from vmexit_sim.hypervisor.platform import load_platform
 from vmexit_sim.lowering import lower
+from vmexit_sim.mechanisms import name_of
 from vmexit_sim.policy import Match, Policy, load_policy
 
 POLICIES = sorted(catalog.names("policies"))
@@ -204,3 +205,45 @@ def test_the_shipped_policies_say_what_their_names_promise() -> None:
     assert load_policy("bare-metal").bound
     assert load_policy("batched-oracle").bound
     assert not load_policy("mmio-first").bound
+
+
+def registers(*stretches: list[int], window: str = "4 KiB") -> Match:
+    return checked(Match, {"registers": list(stretches), "window": window})
+
+
+def test_registers_are_offsets_into_an_aligned_window() -> None:
+    table = make_table(
+        5, space=[Space.MMIO] * 4 + [Space.PCI_CONFIG],
+        address=[0xFE000010, 0xFE000020, 0xFE001010, 0xFE000FFF, 0x10],
+    )  # fmt: skip
+    rows = registers([0x0, 0x10], [0xFFF, 0xFFF]).rows(table)
+    assert rows.tolist() == [True, False, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("match", "says"),
+    [
+        ({"registers": [[0, 4]]}, "registers without their window"),
+        ({"window": "4 KiB"}, "registers without their window"),
+        ({"registers": [[8, 4]], "window": "4 KiB"}, "ends before it begins"),
+        ({"registers": [[0, 4096]], "window": "4 KiB"}, "beyond its window"),
+        ({"registers": [[0, 4]], "window": "3 KiB"}, "no power of two"),
+    ],
+)
+def test_registers_that_make_no_sense_are_refused(match: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        checked(Match, match)
+
+
+def test_qemu_coalesces_the_e1000s_registers_but_those_that_must_not_wait() -> None:
+    names = {"MDIC": 0x20, "ICR": 0xC0, "ICS": 0xC8, "IMS": 0xD0, "IMC": 0xD8, "TCTL": 0x400,
+             "TDT": 0x3818, "EECD": 0x10, "ITR": 0xC4, "RDT": 0x2818, "last": 0x1FFFC}  # fmt: skip
+    table = make_table(
+        len(names), space=Space.MMIO, write=1, devices=("e1000-mmio",),
+        address=[0xFEB80000 + offset for offset in names.values()],
+    )  # fmt: skip
+    policy = load_policy("qemu-kvm")
+    coalesced = [n for n, rule in enumerate(policy.rules)
+                 if name_of(rule.mechanism) == "coalesced_mmio"]  # fmt: skip
+    decided = dict(zip(names, np.isin(policy.assign(table), coalesced), strict=True))
+    assert [name for name, waits in decided.items() if waits] == ["EECD", "ITR", "RDT", "last"]

@@ -71,6 +71,7 @@ def compare(
     only: Names = None,
     during: Names = None,
     timers: Flag = False,
+    deliveries: Flag = False,
     reps: Annotated[int | None, Parameter(validator=_at_least(1))] = None,
     seed: Annotated[int | None, Parameter(validator=_at_least(0))] = None,
     engine: Engine = "auto",
@@ -99,6 +100,8 @@ def compare(
         modules, job, done.
     timers
         Keep accesses to timers and interrupt controllers.
+    deliveries
+        Of a recording, charge also the interrupt that begins each service, and its end.
     reps
         Replications of a random scenario (a deterministic one runs once).
     seed
@@ -112,7 +115,11 @@ def compare(
     """
     from vmexit_sim.study.compare import compare as compare_policies
 
-    opened = _opened(scenario, policy, platform, only, during, timers, reps, seed)
+    opened = _opened(
+        scenario,
+        {"policies": policy, "platform": platform, "replications": reps, "seed": seed},
+        {"only": only, "during": during, "timers": timers, "deliveries": deliveries},
+    )
     workers = jobs or os.cpu_count() or 1
     if json:
         from vmexit_sim.present import documents
@@ -138,6 +145,7 @@ def run(
     only: Names = None,
     during: Names = None,
     timers: Flag = False,
+    deliveries: Flag = False,
     seed: Annotated[int | None, Parameter(validator=_at_least(0))] = None,
     replication: Annotated[int, Parameter(validator=_at_least(0))] = 0,
     engine: Engine = "auto",
@@ -160,6 +168,8 @@ def run(
         As for `compare`.
     timers
         Keep accesses to timers and interrupt controllers.
+    deliveries
+        Of a recording, charge also the interrupt that begins each service, and its end.
     seed
         Root of all randomness.
     replication
@@ -176,7 +186,11 @@ def run(
     if records is not None:
         _check_parquet(records, "--records")
     chosen = None if policy is None else [policy]
-    opened = _opened(scenario, chosen, platform, only, during, timers, None, seed)
+    opened = _opened(
+        scenario,
+        {"policies": chosen, "platform": platform, "seed": seed},
+        {"only": only, "during": during, "timers": timers, "deliveries": deliveries},
+    )
     results = [
         (block, run_once(opened, opened.policies[0], block, replication,
                          keep_rows=True if records is not None else None, engine=engine))
@@ -349,33 +363,20 @@ def _check_parquet(path: Path, option: str) -> None:
                          mend="end it with .parquet")  # fmt: skip
 
 
-def _opened(
-    name: str,
-    policies: list[str] | None,
-    platform: str | None,
-    only: list[str] | None,
-    during: list[str] | None,
-    timers: bool,
-    reps: int | None,
-    seed: int | None,
-) -> Opened:
-    """The scenario a user means, with what the command line changes in it."""
+def _opened(name: str, changes: dict[str, Any], chosen: dict[str, Any]) -> Opened:
+    """The scenario a user means, with what the command line changes in it.
+
+    Args:
+        name: the scenario, or what stands for one.
+        changes: keys of the scenario; those that hold None were not given.
+        chosen: keys of each of its blocks; those that hold nothing were not given.
+    """
     from vmexit_sim.configuration import checked
     from vmexit_sim.scenario import Scenario, find_scenario, open_scenario
 
     scenario, path = find_scenario(name)
-    changes: dict[str, Any] = {
-        key: value
-        for key, value in {
-            "policies": policies, "platform": platform, "replications": reps, "seed": seed,
-        }.items()
-        if value is not None
-    }  # fmt: skip
-    chosen: dict[str, Any] = {
-        key: value
-        for key, value in {"only": only, "during": during, "timers": timers}.items()
-        if value
-    }
+    changes = {key: value for key, value in changes.items() if value is not None}
+    chosen = {key: value for key, value in chosen.items() if value}
     blocks = [{**dict(block), **chosen} for block in scenario.blocks]
     stated = {**dict(scenario), **changes, "blocks": blocks}
     return open_scenario(checked(Scenario, stated, file="command line"), path,

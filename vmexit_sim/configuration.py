@@ -8,6 +8,7 @@ nearest name.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
@@ -21,6 +22,7 @@ from pydantic import (
     ValidationInfo,
 )
 
+from vmexit_sim.catalog import find
 from vmexit_sim.errors import InputError, InputErrors, nearest
 from vmexit_sim.units import parse_frequency, parse_size, parse_time
 
@@ -99,6 +101,43 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(content.decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(f"is not TOML: {error}", file=path) from None
+
+
+Merge = Callable[[dict[str, Any], dict[str, Any], Path], dict[str, Any]]
+"""Makes one of what a file states, what it extends, and the file that the latter stands in."""
+
+
+def read_extending(
+    path: Path, kind: str, merge: Merge, extended_by: tuple[Path, ...] = ()
+) -> dict[str, Any]:
+    """A model's file, and what it extends: ``extends = "NAME"`` names another model of its kind.
+
+    Args:
+        path: the file.
+        kind: a key of `catalog.SUFFIXES`.
+        merge: how it is merged with the model that it extends, itself whole.
+        extended_by: the files on the way to this one.
+
+    Raises:
+        InputError: a file that cannot be read, no such model, or models that extend each other in
+            a circle.
+    """
+    data = read_toml(path)
+    if "extends" not in data:
+        return data
+    way = (*extended_by, path.resolve())
+    if path.resolve() in extended_by:
+        circle = " extends ".join(each.stem for each in way)
+        raise InputError(f"goes in a circle: {circle}", file=path, key="extends")
+    name = data.pop("extends")
+    if not isinstance(name, str):
+        raise InputError("is no model's name", file=path, key="extends", value=name,
+                         mend="write it as text")  # fmt: skip
+    try:
+        origin = find(kind, name, path)
+    except InputError as error:
+        raise error.located(file=path, key="extends") from None
+    return merge(data, read_extending(origin, kind, merge, way), origin)
 
 
 def checked(

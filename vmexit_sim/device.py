@@ -68,7 +68,7 @@ class SideEffects(_Fact):
 
     @model_validator(mode="after")
     def _ordered(self) -> SideEffects:
-        _refuse_backward(self.registers)
+        refuse_backward(self.registers)
         return self
 
 
@@ -85,7 +85,7 @@ class InterruptController(_Fact):
 
     @model_validator(mode="after")
     def _ordered(self) -> InterruptController:
-        _refuse_backward(self.messages)
+        refuse_backward(self.messages)
         return self
 
 
@@ -247,7 +247,8 @@ def load_devices(name_or_path: str | Path = "qemu") -> DeviceCatalog:
     return checked(DeviceCatalog, read_toml(path), file=path, context={"file": path})
 
 
-def _refuse_backward(stretches: tuple[tuple[int, int], ...]) -> None:
+def refuse_backward(stretches: tuple[tuple[int, int], ...]) -> None:
+    """Refuse stretches of registers whose ends are swapped."""
     for first, last in stretches:
         if last < first:
             raise misfit("ends before it begins", value=[first, last], mend="swap the two offsets")

@@ -11,7 +11,7 @@ so that which path an access takes costs an engine nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import chain, pairwise
@@ -25,6 +25,18 @@ from vmexit_sim.errors import SimulationError
 from vmexit_sim.guest.table import NEVER, AccessTable, Flag, Space
 from vmexit_sim.guest.workload import Workload
 from vmexit_sim.hypervisor.host import COMPUTE, IDLE, AccessClass, Host
+from vmexit_sim.hypervisor.interrupt_context import (
+    ARRIVED,
+    BETWEEN_SERVICES,
+    CAUSE,
+    IS_CONTEXT,
+    NO_MORE,
+    OVER,
+    at_the_end,
+    begin_context,
+    borrow_vcpu,
+    give_vcpu_back,
+)
 from vmexit_sim.hypervisor.platform import Platform
 from vmexit_sim.mechanisms import Mechanism
 from vmexit_sim.policy import AS_RECORDED, Policy, Rule
@@ -60,7 +72,6 @@ VCPU_SHIFT = 40
 
 REMAINING = Register("guest time remaining")
 SINCE = Register("guest time since")
-CAUSE = Register("interrupt cause")
 
 _NONE = np.zeros(0, np.int64)
 
@@ -180,37 +191,42 @@ def lower(
     """
     rules = [*policy.rules, *AS_RECORDED]
     mechanisms = list(dict.fromkeys(rule.mechanism for rule in rules))
+    examples = workload.examples()
+    codes = np.unique(Ruled.by(policy, examples).codes(catalog))
+    classes = [_unpacked(int(code), examples.devices) for code in codes]
+    decided: dict[object, tuple[AccessClass, ...]] = {}
+    for rule, access in classes:
+        mechanism = rules[rule].mechanism
+        decided[mechanism] = (*decided.get(mechanism, ()), access)
     host = Host(
         platform,
         vcpus=workload.vcpus,
         delivery=policy.delivery,
-        causes=tuple(mechanism for mechanism in mechanisms if mechanism.interrupts),
+        causes=(
+            *(mechanism for mechanism in mechanisms if mechanism.interrupts),
+            *((ARRIVED, NO_MORE) if workload.contexts else ()),
+        ),
+        decided=decided,
     )
     host = _visited(host, mechanisms, None)
     used = dict.fromkeys(rule.mechanism for rule in policy.rules)
-    if cpus is not None and cpus.count < workload.vcpus + _threads(used, host, workload.vcpus):
+    vcpu_threads = workload.vcpus - len(workload.contexts)
+    if cpus is not None and cpus.count < vcpu_threads + _threads(used, host, workload.vcpus):
         host = replace(host, cpus=cpus.count, time_slice=cpus.time_slice)
     assembler = Assembler(workload.vcpus)
     start = assembler.routine(host.thread(_steps(NextAccess())))
-    end = assembler.routine(
-        [
-            *(step for mechanism in mechanisms for step in mechanism.before_halt(host)),
-            *([release(host.cpu)] if host.cpus is not None else []),
-            Halt(),
-        ]
-    )
-    actors = [Actor(f"vCPU {vcpu}", start, vcpu, True) for vcpu in range(workload.vcpus)]
+    end = assembler.routine(_the_end(host, mechanisms, with_contexts=bool(workload.contexts)))
+    actors = [
+        _vcpu(assembler, host, workload.contexts, vcpu, start) for vcpu in range(workload.vcpus)
+    ]
     for mechanism in used:
         for side in mechanism.actors(host):
             entry = assembler.routine([*side.steps, Halt()])
             for vcpu in range(workload.vcpus if side.per_vcpu else 1):
                 label = f"{side.name} of vCPU {vcpu}" if side.per_vcpu else side.name
                 actors.append(Actor(label, entry, vcpu, False))
-    examples = workload.examples()
-    codes = np.unique(Ruled.by(policy, examples).codes(catalog))
     entries = []
-    for code in codes:
-        rule, access = _unpacked(int(code), examples.devices)
+    for rule, access in classes:
         mechanism = rules[rule].mechanism
         others = [other for other in mechanisms if other != mechanism]
         entries.append(
@@ -221,6 +237,31 @@ def lower(
         )
     program = assembler.program(entries, end, actors)
     return Lowered(program, policy, codes, catalog)
+
+
+def _vcpu(
+    assembler: Assembler, host: Host, contexts: Mapping[int, int], stream: int, start: int
+) -> Actor:
+    """Who makes a stream's accesses: a vCPU, or its interrupt context, which is no thread."""
+    if stream in contexts:
+        vcpu = contexts[stream]
+        entry = assembler.routine([*begin_context(vcpu), NextAccess()])
+        return Actor(f"interrupt context of vCPU {vcpu}", entry, stream, True)
+    if contexts and stream not in contexts.values():
+        start = assembler.routine(host.thread(_steps(let(OVER, 1), NextAccess())))
+    return Actor(f"vCPU {stream}", start, stream, True)
+
+
+def _the_end(host: Host, mechanisms: Sequence[Mechanism], *, with_contexts: bool) -> Steps:
+    """What an actor does after its last access."""
+    for mechanism in mechanisms:
+        yield from mechanism.at_end(host)
+    if with_contexts:
+        yield from at_the_end(host, list(_served(host)))
+    if host.cpus is not None:
+        cpu = [release(host.cpu)]
+        yield from [when(IS_CONTEXT, "==", 0, cpu)] if with_contexts else cpu
+    yield Halt()
 
 
 def _steps(*steps: Step) -> Steps:
@@ -252,17 +293,28 @@ def _one_access(
         for each in (mechanism, *others):
             yield from aside(each.before_halt(host), "halt")
     if access.open_loop:
+        idle = BETWEEN_SERVICES if access.in_context else IDLE
         yield let(REMAINING, Column("arrival"), "-", Clock())
-        yield when(REMAINING, ">", 0, _guest_time(host, IDLE, REMAINING))
-    stage = IDLE if access.waited else COMPUTE
-    yield from _guest_time(host, stage, Column("compute"))
-    if not access.waited:
+        yield when(REMAINING, ">", 0, _guest_time(host, idle, REMAINING))
+    if access.waited:
+        yield from _guest_time(host, IDLE, Column("compute"))
+    else:
+        yield from host.refill_caches()
+        yield from _guest_time(host, COMPUTE, Column("compute"))
         yield from host.end_of_compute()
+    if access.in_context and access.interrupt:
+        yield from borrow_vcpu(host)
     yield stamp(Moment.START)
+    if access.interrupt:
+        yield from host.deliver_interrupt()
     for other in others:
         yield from aside(other.before_others(host), "before")
     yield from mechanism.access(host, access)
+    if access.end_of_interrupt:
+        yield from host.end_interrupt()
     yield stamp(Moment.RESUME)
+    if access.in_context and access.end_of_interrupt:
+        yield from give_vcpu_back()
     yield NextAccess()
 
 
@@ -287,7 +339,6 @@ def _guest_time(host: Host, stage: Stage, amount: Operand) -> Steps:
 def _served(host: Host) -> Steps:
     """Whoever raised the interrupt says how it is served."""
     for number, cause in enumerate(host.causes):
-        assert isinstance(cause, Mechanism)
         serve = aside(cause.serve_interrupt(host), "interrupt")
         if len(host.causes) == 1:
             yield from serve
@@ -424,4 +475,5 @@ def _unpacked(code: int, devices: Sequence[str]) -> tuple[int, AccessClass]:
         interrupt=bool(flags & Flag.INTERRUPT),
         end_of_interrupt=bool(flags & Flag.END_OF_INTERRUPT),
         spare_toggle=bool(flags & Flag.SPARE_TOGGLE),
+        in_context=bool(flags & Flag.IN_CONTEXT),
     )

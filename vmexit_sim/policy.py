@@ -16,10 +16,11 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BeforeValidator, Field, InstanceOf
+from pydantic import BeforeValidator, Field, InstanceOf, model_validator
 
 from vmexit_sim.catalog import find
-from vmexit_sim.configuration import Configured, checked, misfit, read_toml
+from vmexit_sim.configuration import Configured, Size, checked, misfit, read_toml
+from vmexit_sim.device import LARGEST_WINDOW, Stretches, refuse_backward
 from vmexit_sim.errors import InputError, InputErrors
 from vmexit_sim.guest.table import AccessTable, Agent, Flag, Kind, Phase, Space
 from vmexit_sim.hypervisor.host import Delivery
@@ -46,6 +47,10 @@ class Match(Configured):
         ecam: config accesses that were recorded through ECAM.
         register_below: config registers below this number.
         register_from: config registers from this number on.
+        registers: device registers: stretches of offsets into the register window, in bytes, both
+            ends included. An access that begins in one is meant; no config access is.
+        window: size of that window, in bytes; a power of two. It is aligned, as a base address
+            register has it, so an offset is the address modulo this.
         kind: kinds of operation.
         phase: phases of the guest's life.
         device: device names; ``*`` stands for anything.
@@ -58,9 +63,26 @@ class Match(Configured):
     ecam: bool | None = None
     register_below: Annotated[int, Field(ge=1, le=4096)] | None = None
     register_from: Annotated[int, Field(ge=0, le=4095)] | None = None
+    registers: Stretches | None = None
+    window: Size | None = None
     kind: list[KINDS] | None = None
     phase: list[PHASES] | None = None
     device: list[str] | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Match:
+        if (self.registers is None) != (self.window is None):
+            raise misfit("has registers without their window, or the other way round",
+                         mend='give both registers and window, for instance "4 KiB"')  # fmt: skip
+        if self.registers is not None and self.window is not None:
+            if self.window & (self.window - 1) or not 0 < self.window <= LARGEST_WINDOW:
+                raise misfit("has a window that is no power of two", value=self.window,
+                             mend='write for instance "128 KiB"')  # fmt: skip
+            refuse_backward(self.registers)
+            if (beyond := max(last for _, last in self.registers)) >= self.window:
+                raise misfit("has a register beyond its window", value=beyond,
+                             mend="offsets count from the window's start")  # fmt: skip
+        return self
 
     def rows(self, table: AccessTable) -> Mask:
         """Which rows of a table match."""
@@ -88,6 +110,12 @@ class Match(Configured):
             mask &= register < self.register_below
         if self.register_from is not None:
             mask &= register >= self.register_from
+        if self.registers is not None and self.window is not None:
+            offset = table.address & np.int64(self.window - 1)
+            mask &= table.space != Space.PCI_CONFIG
+            mask &= np.logical_or.reduce(
+                [(first <= offset) & (offset <= last) for first, last in self.registers]
+            )
         if self.device is not None:
             meant = [any(fnmatchcase(name, pattern) for pattern in self.device)
                      for name in table.devices]  # fmt: skip

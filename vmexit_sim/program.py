@@ -92,7 +92,7 @@ class Actor:
 
     Attributes:
         name: for people, ``"vCPU 0"``.
-        entry: the row it starts at; for a vCPU a `MARK` of `NEXT_MARK`.
+        entry: the row it starts at.
         vcpu: the vCPU it is, or whose queues and cells it means.
         is_vcpu: whether the run lasts until it halts.
     """
@@ -133,3 +133,12 @@ class Program:
     draws: dict[str, Draw]
     registers: int
     vcpus: int
+
+    @property
+    def asking(self) -> int:
+        """The row at which a vCPU asks for its next access and does nothing besides.
+
+        It ends the routine with which vCPUs begin, behind what makes them a thread of the host.
+        """
+        begin = self.actors[0].entry
+        return next(row for row in range(begin, len(self.rows)) if self.rows[row][0] == Op.MARK)

@@ -37,7 +37,7 @@ from vmexit_sim.errors import InputError, nearest
 from vmexit_sim.guest.emulation import Emulated
 from vmexit_sim.guest.generators import Generator
 from vmexit_sim.guest.qemu_trace import Trace, read_trace
-from vmexit_sim.guest.selection import select, selectable
+from vmexit_sim.guest.selection import select, selectable, with_deliveries
 from vmexit_sim.guest.table import AccessTable
 from vmexit_sim.guest.table_file import load_table
 from vmexit_sim.guest.workload import Recorded, Scaled, Workload
@@ -107,6 +107,8 @@ class Block(Configured):
         timers: whether accesses to timers and interrupt controllers are kept. An in-kernel
             irqchip or a paravirtual clock takes most of them out of the picture, and how many
             polls a recording holds depends on the speed of emulation.
+        deliveries: whether the interrupt that begins each interrupt service, and its end, are
+            charged as well; a recording shows only what the driver did.
         think_scales: factors on the guest's compute for which completion time is given; the last
             is the one that all else is told for. By default 0, 0.1 and 1 for a recording, whose
             compute times are emulation's, and 1 for a synthetic guest.
@@ -117,6 +119,7 @@ class Block(Configured):
     only: list[str] = Field(default_factory=list)
     during: list[PHASES] = Field(default_factory=list)
     timers: bool = False
+    deliveries: bool = False
     think_scales: Annotated[list[ThinkScale], Field(min_length=1)] | None = None
 
 
@@ -319,13 +322,16 @@ def load_block(
     elif isinstance(guest, TableGuest):  # its emulation times are its own
         table = load_table(_file_of(guest.table, path))
     else:
-        if block.only or block.during:
-            raise InputError("chooses among a synthetic guest's accesses", key="only",
-                             mend="choose by the generator's parameters")  # fmt: skip
+        if block.only or block.during or block.deliveries:
+            key = next(key for key in ("only", "during", "deliveries") if getattr(block, key))
+            raise InputError("is for recorded guests, and this one is synthetic", key=key,
+                             mend="use the generator's parameters")  # fmt: skip
         workloads = {scale: scaled(guest, scale) for scale in block.think_scales or [1.0]}
         return Loaded(name=block.name or name, workloads=workloads, table=guest.examples(),
                       is_recorded=False)  # fmt: skip
     chosen = select(table, block.only, during=block.during, timers=block.timers)
+    if block.deliveries:
+        chosen = with_deliveries(chosen)
     if not len(chosen):
         raise InputError("leaves no access", key="only", value=block.only,
                          mend=f"known: {', '.join(selectable(table))}")  # fmt: skip

@@ -17,6 +17,7 @@ from vmexit_sim.engine.jit import uncached
 from vmexit_sim.guest.generators import (
     BarSizing,
     Enumeration,
+    Interrupted,
     InterruptService,
     RequestResponse,
     Spread,
@@ -24,7 +25,7 @@ from vmexit_sim.guest.generators import (
 from vmexit_sim.guest.table import NEVER, AccessTable, Flag, Kind, Space, make_table
 from vmexit_sim.guest.workload import Recorded, Workload
 from vmexit_sim.hypervisor.platform import Platform, load_platform
-from vmexit_sim.lowering import Lowered, lower
+from vmexit_sim.lowering import HostCpus, Lowered, lower
 from vmexit_sim.measure.records import RunResult
 from vmexit_sim.mechanisms import Mechanism
 from vmexit_sim.mechanisms.base import make_mechanism
@@ -71,6 +72,14 @@ GENERATORS = {
         {"requests": 100, "in_flight": 3, "vcpus": 2,
          "think": {"kind": "exponential", "mean": "3 us"},
          "service": {"kind": "exponential", "mean": "2 us"}},
+    ),
+    "interrupted": (
+        Interrupted,
+        {"main": {"kind": "spread", "operations": 40, "vcpus": 2, "read_share": 0.5,
+                  "space": "mmio", "between": {"kind": "exponential", "mean": "9 us"}},
+         "services": {"kind": "interrupt_service", "services": 15, "accesses": 3,
+                      "read_share": 0.3, "within": "300 ns",
+                      "interarrival": {"kind": "exponential", "mean": "20 us"}}},
     ),
 }  # fmt: skip
 
@@ -201,6 +210,20 @@ def test_engines_agree_for_any_number_of_vcpus(vcpus: int) -> None:
     )  # fmt: skip
     for name in ("linux-default", "timed", "xen-front-end"):
         both(lower(policy(name), load_platform("ideal"), load_devices(), workload), workload)
+
+
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_engines_agree_where_threads_share_cpus(cpus: int) -> None:
+    """A vCPU that has used up a block asks for the next one without queueing for a CPU again."""
+    workload = checked(
+        Spread,
+        {"kind": "spread", "operations": 300, "vcpus": 3, "read_share": 0.5, "space": "pci_config",
+         "between": "2 us"},
+    )  # fmt: skip
+    shared = HostCpus(cpus, 5_000_000)
+    for name in ("linux-default", "qemu-kvm"):
+        lowered = lower(policy(name), load_platform("kvm-2017"), load_devices(), workload, shared)
+        both(lowered, workload, 64)
 
 
 def test_the_block_size_changes_no_number() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -20,7 +20,7 @@ from vmexit_sim.engine import run
 from vmexit_sim.errors import SimulationError
 from vmexit_sim.guest.generators import Spread
 from vmexit_sim.guest.table import NEVER, AccessTable, Agent, Flag, Kind, Space, make_table
-from vmexit_sim.guest.workload import Recorded, Workload
+from vmexit_sim.guest.workload import NO_CONTEXTS, Recorded, Workload
 from vmexit_sim.hypervisor.platform import Platform, VmmLock, load_platform
 from vmexit_sim.lowering import lower
 from vmexit_sim.measure.records import RunResult
@@ -167,8 +167,9 @@ def test_time_is_conserved(name: str, guest: AccessTable, platform: str) -> None
         own = guest.vcpu == vcpu
         assert (columns["start"][own][1:] >= columns["resume"][own][:-1]).all()
 
-        # A vCPU computes, idles or stands still, and nothing else.
-        guest_time = total(result, Role.GUEST, of_back_end=False)[own]
+        # A vCPU computes, idles, is late or stands still, and nothing else.
+        roles = (Role.GUEST, Role.POLL, Role.DELAY)
+        guest_time = total(result, *roles, of_back_end=False)[own]
         assert result.finish[vcpu] == guest_time.sum() + columns["stall"][own].sum()
 
     # The guest computes what the table says, whatever the policy.
@@ -232,6 +233,10 @@ class Handed:
     @property
     def vcpus(self) -> int:
         return self.table.vcpus + self.idle
+
+    @property
+    def contexts(self) -> Mapping[int, int]:
+        return NO_CONTEXTS
 
     def examples(self) -> AccessTable:
         return self.table

@@ -20,7 +20,7 @@ COSTS = {
     "vcpu_wake_up": "50 us", "dispatch_halt": "4 us", "state_change": "60 us",
 }  # fmt: skip
 KICK = 62 * US  # out, dispatch, signal, in
-KICKED = {"world switch out": 10 * US, "dispatch": 20 * US, "signal": 2 * US,
+KICKED = {"world switch out": 10 * US, "dispatch": 20 * US, "eventfd signal": 2 * US,
           "world switch in": 30 * US}  # fmt: skip
 
 
@@ -103,7 +103,7 @@ def test_a_full_ring_makes_the_guest_wait_for_a_descriptor(posted: Any) -> None:
         ({}, Space.DOORBELL, 63 * US, "EPT_MISCONFIG"),
         ({"datamatch": True}, Space.DOORBELL, 163 * US, "EPT_MISCONFIG"),
         ({"kick": "user"}, Space.DOORBELL, 7163 * US, "EPT_MISCONFIG"),
-        ({}, Space.PORT_IO, 243 * US, "IO_INSTRUCTION"),
+        ({}, Space.PORT_IO, 643 * US, "IO_INSTRUCTION"),
         ({"datamatch": True}, Space.PORT_IO, 643 * US, "IO_INSTRUCTION"),
         ({"kick": "user"}, Space.PORT_IO, 3643 * US, "IO_INSTRUCTION"),
     ],
@@ -165,9 +165,9 @@ def test_a_sleeping_guest_is_woken_by_the_interrupt(posted: Any) -> None:
     assert ran.column("done") == [123 * US]
     assert ran.column("stall") == [251 * US]
     assert ran.stages() == {
-        "gather": US, "world switch out": 20 * US, "dispatch": 24 * US, "signal": 2 * US,
+        "gather": US, "world switch out": 20 * US, "dispatch": 24 * US, "eventfd signal": 2 * US,
         "world switch in": 60 * US, "wait: completion": 46 * US, "vCPU wake-up": 50 * US,
-        "pick up answer": 3 * US, "injection": 45 * US,
+        "pick up answer": 3 * US, "end of interrupt": 45 * US,
         "wait in ring": 32 * US, "back end wake-up": 40 * US, "back end emulation": 50 * US,
     }  # fmt: skip
     assert ran.exits == {"EPT_MISCONFIG": 1, "HLT": 1, "APIC_ACCESS": 1}

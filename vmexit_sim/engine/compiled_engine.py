@@ -155,7 +155,7 @@ class CompiledSimulation:
         while True:
             ended = k.advance(
                 self.world, self.rows, self.entries, self.program.end,
-                self.program.actors[0].entry, self.actors.ravel(), self.registers.ravel(),
+                self.program.asking, self.actors.ravel(), self.registers.ravel(),
                 self.program.registers, self.columns.ravel(), len(self.names), self.stage_time,
                 self.width, self.record.ravel(), self.cells, self.queues.ravel(), self.items,
                 self.holds.ravel(), self.tallies.ravel(), self.wake_times, self.wake_numbers,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from vmexit_sim.device import DeviceCatalog
 from vmexit_sim.guest.table import AccessTable
-from vmexit_sim.guest.workload import BLOCK_ROWS
+from vmexit_sim.guest.workload import BLOCK_ROWS, NO_CONTEXTS
 from vmexit_sim.streams import Streams
 
 
@@ -56,6 +56,11 @@ class Emulated:
         """Whether any device it touches takes a random time."""
         used = (self.table.devices[number] for number in np.unique(self.table.device))
         return any(not self.catalog.of(name).emulation.is_constant for name in used)
+
+    @property
+    def contexts(self) -> Mapping[int, int]:
+        """None: services stand in the vCPU's own order, as they were recorded."""
+        return NO_CONTEXTS
 
     def examples(self) -> AccessTable:
         """The table itself."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -40,6 +41,21 @@ def select(
     if not timers:
         keep &= ~table.has(Flag.TIMER | Flag.IRQCHIP)
     return table.only(keep)
+
+
+def with_deliveries(table: AccessTable) -> AccessTable:
+    """The table with an interrupt's delivery at the begin of each service, and its end behind it.
+
+    A recording shows what a driver did when it was interrupted; this charges the interrupt too.
+    """
+    rows = np.flatnonzero(table.kind == Kind.INTERRUPT_SERVICE)
+    operation = table.operation[rows]
+    _, first = np.unique(operation, return_index=True)
+    _, last = np.unique(operation[::-1], return_index=True)
+    flags = table.flags.copy()
+    flags[rows[first]] |= Flag.INTERRUPT
+    flags[rows[::-1][last]] |= Flag.END_OF_INTERRUPT
+    return replace(table, flags=flags)
 
 
 def _meant(table: AccessTable, name: str) -> npt.NDArray[np.bool_]:

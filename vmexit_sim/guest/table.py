@@ -86,6 +86,7 @@ class Flag(IntFlag):
     WAITED = 128  # the time before this access was waiting for an interrupt, not compute
     INTERRUPT = 256  # an interrupt brings the vCPU here: its delivery is charged
     END_OF_INTERRUPT = 512  # its service is over after this access: the EOI is charged
+    IN_CONTEXT = 2048  # made in a vCPU's interrupt context, which stops the vCPU's compute
     SPARE_TOGGLE = 1024  # a decode toggle between two sizings of one function: batching spares it
 
 

@@ -7,8 +7,9 @@ blocks gives the same rows whatever the block size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 from vmexit_sim.guest.table import AccessTable, concatenate
@@ -18,12 +19,19 @@ BLOCK_ROWS = 16_384
 """Rows of one vCPU that are generated, run and reduced at a time."""
 
 
+NO_CONTEXTS: Mapping[int, int] = MappingProxyType({})
+
+
 class Workload(Protocol):
     """A source of access tables."""
 
     @property
     def vcpus(self) -> int:
-        """How many vCPUs issue accesses."""
+        """How many vCPUs issue accesses, interrupt contexts included."""
+
+    @property
+    def contexts(self) -> Mapping[int, int]:
+        """Which of them are no vCPUs but interrupt contexts, and which vCPU each interrupts."""
 
     @property
     def is_random(self) -> bool:
@@ -58,6 +66,11 @@ class Recorded:
         """Never: what was recorded was recorded."""
         return False
 
+    @property
+    def contexts(self) -> Mapping[int, int]:
+        """None: services stand in the vCPU's own order, as they were recorded."""
+        return NO_CONTEXTS
+
     def examples(self) -> AccessTable:
         """The table itself."""
         return self.table
@@ -83,6 +96,11 @@ class Scaled:
     def is_random(self) -> bool:
         """As the workload's."""
         return self.workload.is_random
+
+    @property
+    def contexts(self) -> Mapping[int, int]:
+        """As the workload's."""
+        return self.workload.contexts
 
     def examples(self) -> AccessTable:
         """As the workload's."""

@@ -6,10 +6,10 @@ The pieces are generators of steps, named as the path passes them: `leave_guest`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Literal, Protocol
 
 from vmexit_sim.distributions import Duration
 from vmexit_sim.guest.table import Space
@@ -54,16 +54,21 @@ EMULATE = Stage("device emulation", Role.HYPERVISOR)
 STATE_CHANGE = Stage("state change", Role.HYPERVISOR)
 REFRESH = Stage("page refresh", Role.HYPERVISOR)
 INJECT = Stage("injection", Role.HYPERVISOR)
+END_INTERRUPT = Stage("end of interrupt", Role.HYPERVISOR)
 INTERRUPTED = Stage("interrupt delivery", Role.DELAY)
 WAIT_CONFIG_LOCK = Stage("wait: config lock", Role.WAIT)
 WAIT_VMM_LOCK = Stage("wait: VMM lock", Role.WAIT)
 WAIT_CPU = Stage("wait: CPU", Role.WAIT)
 STEAL = Stage("steal", Role.DELAY)
+REFILL = Stage("refill after exits", Role.DELAY)
+L0_FORWARD = Stage("L0: forwarding", Role.HYPERVISOR)
+L1_EXITS = Stage("L0: exits of L1", Role.HYPERVISOR)
 
 THREAD_START = Stage("thread start", Role.GUEST)
 
 ON_CPU_SINCE = Register("on CPU since")
 ON_CPU_FOR = Register("on CPU for")
+REFILL_DUE = Register("refill due")
 
 Via = Literal["port", "mmio", "hypercall"]
 
@@ -98,6 +103,7 @@ class AccessClass:
         interrupt: an interrupt brings the vCPU here.
         end_of_interrupt: its service ends with this access.
         spare_toggle: a decode toggle that whoever sizes all BARs of a function at once spares.
+        in_context: it is made in a vCPU's interrupt context, see `interrupt_context`.
     """
 
     space: Space
@@ -116,6 +122,14 @@ class AccessClass:
     interrupt: bool = False
     end_of_interrupt: bool = False
     spare_toggle: bool = False
+    in_context: bool = False
+
+
+class Cause(Protocol):
+    """Who can interrupt a vCPU."""
+
+    def serve_interrupt(self, host: Host) -> Steps:
+        """What the vCPU does when it has been interrupted."""
 
 
 Delivery = Literal["exit", "posted"]
@@ -129,10 +143,11 @@ class Host:
 
     Attributes:
         platform: the costs.
-        vcpus: how many the guest has.
+        vcpus: how many streams of accesses the guest has, interrupt contexts included.
         delivery: how interrupts are delivered.
         causes: who may interrupt the guest; a place among them is an interrupt's number.
         visitors: what mechanisms do first whenever a vCPU's exit has reached user space.
+        decided: the classes of access that each mechanism decides.
         cpus: how many physical CPUs there are; None: enough for every thread, so that nothing is
             said of them.
         time_slice: how long a vCPU computes, in ps, before others are let onto its CPU.
@@ -141,8 +156,9 @@ class Host:
     platform: Platform
     vcpus: int = 1
     delivery: Delivery = "exit"
-    causes: tuple[object, ...] = ()
+    causes: tuple[Cause, ...] = ()
     visitors: tuple[Callable[[], Steps], ...] = ()
+    decided: Mapping[object, tuple[AccessClass, ...]] = field(default_factory=dict)
     cpus: int | None = None
     time_slice: int = 3 * MILLISECOND
 
@@ -168,7 +184,7 @@ class Host:
         """Interrupts pending for a vCPU: looked at as it computes or idles."""
         return Queue("interrupts", per_vcpu=True)
 
-    def interrupt(self, cause: object, vcpu: Register | None = None) -> Put:
+    def interrupt(self, cause: Cause, vcpu: Register | None = None) -> Put:
         """Raise an interrupt.
 
         Args:
@@ -192,8 +208,12 @@ class Host:
         yield spend(stage, self.cost("injection"))
         yield stamp(Moment.ENTRY)
 
-    def end_interrupt(self, stage: Stage = INJECT) -> Steps:
-        """The guest says that it has served it; the interrupt controller's EOI register."""
+    def end_interrupt(self, stage: Stage = END_INTERRUPT) -> Steps:
+        """The guest tells the interrupt controller (EOI register) that it has served it.
+
+        Args:
+            stage: as for `deliver_interrupt`: `END_INTERRUPT` or `INTERRUPTED`.
+        """
         if self.delivery == "posted":
             return
         yield stamp(Moment.EXIT, reason=EOI_EXIT)
@@ -249,14 +269,32 @@ class Host:
         )  # fmt: skip
 
     def leave_guest(self, reason: str) -> Steps:
-        """A VM exit, for a reason."""
+        """A VM exit, for a reason; nested, L0 forwards it to L1, which exits itself meanwhile."""
         yield stamp(Moment.EXIT, reason=reason)
         yield spend(SWITCH_OUT, self.cost("world_switch_out"))
+        nesting = self.platform.nesting
+        if nesting is not None:
+            yield spend(L0_FORWARD, nesting.forward.value)
+            for _ in range(nesting.exits):
+                yield spend(L1_EXITS, nesting.l1_exit.value)
 
     def enter_guest(self) -> Steps:
-        """Back into the guest."""
+        """Back into the guest, whose caches and TLB have been used by others."""
         yield spend(SWITCH_IN, self.cost("world_switch_in"))
         yield stamp(Moment.ENTRY)
+        if self.refill:
+            yield let(REFILL_DUE, REFILL_DUE, "+", self.refill)
+
+    @cached_property
+    def refill(self) -> int:
+        """What an exit costs the guest's next compute, in ps."""
+        return round(self.cost("refill").mean_ps)
+
+    def refill_caches(self) -> Steps:
+        """The guest's compute takes longer after exits."""
+        if self.refill:
+            yield spend(REFILL, REFILL_DUE)
+            yield let(REFILL_DUE, 0)
 
     def dispatch(self, via: Via, write: bool) -> Steps:
         """In the kernel: find the handler, and emulate the instruction where there is one."""
@@ -272,6 +310,9 @@ class Host:
         The lock is taken on arrival there, and dropped before going back into the kernel.
         """
         yield spend(TO_USER, self.cost("to_user"))
+        if self.platform.nesting is not None:
+            for _ in range(self.platform.nesting.user_exits):
+                yield spend(L1_EXITS, self.platform.nesting.l1_exit.value)
         yield from self.sleep_on(self.vmm_lock, WAIT_VMM_LOCK, priority=Column("vcpu"))
         for visitor in self.visitors:
             yield from aside(visitor(), "user space")

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from vmexit_sim.catalog import find
-from vmexit_sim.configuration import Configured, Frequency, checked, read_toml
+from vmexit_sim.configuration import Configured, Frequency, checked, misfit, read_extending
 from vmexit_sim.distributions import Distribution, Duration
 from vmexit_sim.errors import InputError, nearest
 from vmexit_sim.units import parse_frequency
@@ -53,6 +53,17 @@ class Cost(Configured):
         if isinstance(data, dict) and isinstance(data.get("value"), str):
             return {**data, "stated": data["value"]}
         return data
+
+
+class ConstantCost(Cost):
+    """A cost that adds up over several occurrences, so that it cannot be a distribution."""
+
+    @model_validator(mode="after")
+    def _constant(self) -> ConstantCost:
+        if not self.value.is_constant:
+            raise misfit("is a distribution, and this cost adds up over several exits",
+                         mend="give its mean, a constant")  # fmt: skip
+        return self
 
 
 class Costs(Configured):
@@ -91,6 +102,8 @@ class Costs(Configured):
         ring_entry: the kernel writing one coalesced access into its ring.
         poll_queue: a polling side core looking into one queue.
         cache_hit: a config read that the guest answers from memory of its own.
+        refill: what each exit adds to the guest's next compute: caches and TLB used by others. A
+            constant.
     """
 
     world_switch_out: Cost
@@ -125,6 +138,7 @@ class Costs(Configured):
     ring_entry: Cost
     poll_queue: Cost
     cache_hit: Cost
+    refill: ConstantCost
 
     def items(self) -> list[tuple[str, Cost]]:
         """Names and costs, in the order above."""
@@ -134,6 +148,27 @@ class Costs(Configured):
         """How long the named cost takes."""
         cost: Cost = getattr(self, name)
         return cost.value
+
+
+class Nesting(Configured):
+    """What it adds that the hypervisor (L1) is itself a guest, of L0.
+
+    An exit of the guest (L2) goes to L0, which forwards it to L1. While L1 handles it, what it
+    does to its own processor exits to L0. The platform's costs are then L1's own work.
+
+    Attributes:
+        forward: L0 taking an exit of L2 to L1, and L1's resuming L2 back to L2.
+        l1_exit: one exit of L1 to L0 and back.
+        exits: exits of L1 for each exit of L2.
+        user_exits: further exits of L1 on its way to user space and back.
+        exits_source: where these two numbers are known from.
+    """
+
+    forward: Cost
+    l1_exit: Cost
+    exits: Annotated[int, Field(ge=0, le=1000)]
+    user_exits: Annotated[int, Field(ge=0, le=1000)] = 0
+    exits_source: Annotated[str, Field(min_length=8)]
 
 
 class VmmLock(Configured):
@@ -151,6 +186,8 @@ class VmmLock(Configured):
 class Platform(Configured):
     """A host and its hypervisor.
 
+    A file may say ``extends = "kvm-2017"``: then what it does not state is as there.
+
     Attributes:
         name: the file's name without its ending, or what the file calls itself.
         title: one line for people.
@@ -162,6 +199,7 @@ class Platform(Configured):
         native_only: there is no hypervisor: only the mechanism `native` means anything.
         costs: what everything costs.
         vmm_lock: the lock around user-space emulation.
+        nesting: if the hypervisor is a guest itself, what that adds.
     """
 
     name: str = ""
@@ -174,11 +212,23 @@ class Platform(Configured):
     native_only: bool = False
     costs: Costs
     vmm_lock: VmmLock = VmmLock()
+    nesting: Nesting | None = None
 
     @property
     def is_random(self) -> bool:
         """Whether any cost is a distribution with spread."""
-        return any(not cost.value.is_constant for _, cost in self.costs.items())
+        nested = [] if self.nesting is None else [self.nesting.forward, self.nesting.l1_exit]
+        costs = [*(cost for _, cost in self.costs.items()), *nested]
+        return any(not cost.value.is_constant for cost in costs)
+
+
+def _merged(own: dict[str, Any], base: dict[str, Any], _: Path) -> dict[str, Any]:
+    """What a platform states, and of the one that it extends what it does not."""
+    base.pop("name", None)
+    costs = own.get("costs", {})
+    if isinstance(costs, dict):
+        own["costs"] = {**base.get("costs", {}), **costs}
+    return {**base, **own}
 
 
 def load_platform(
@@ -199,7 +249,7 @@ def load_platform(
         InputError: no such platform, or its file does not fit; a cost without a source is refused.
     """
     path = find("platforms", name, beside)
-    data = read_toml(path)
+    data = read_extending(path, "platforms", _merged)
     data.setdefault("name", path.name.removesuffix(".toml"))
     try:
         clock_hz = parse_frequency(data["clock"]) if "clock" in data else None
@@ -216,5 +266,6 @@ def load_platform(
                              mend=nearest(key, Costs.model_fields))  # fmt: skip
         stated = {"value": value, "mark": "A", "source": "set by the scenario"}
         context = {"clock_hz": clock_hz, "file": stated_in}
-        changed[key] = checked(Cost, stated, file=stated_in, key=place, context=context)
+        model = ConstantCost if Costs.model_fields[key].annotation is ConstantCost else Cost
+        changed[key] = checked(model, stated, file=stated_in, key=place, context=context)
     return platform.model_copy(update={"costs": platform.costs.model_copy(update=changed)})

@@ -27,6 +27,9 @@ Times = npt.NDArray[np.int64]
 
 LATENCIES = ("stall", "response", "effect")
 
+ADDED = (Role.HYPERVISOR, Role.WAIT, Role.DELAY)
+"""Whose stages are the time that virtualisation adds: exits, waiting, being late."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Records:
@@ -273,7 +276,7 @@ class RunResult:
     @property
     def hypervisor_time(self) -> int:
         """What virtualisation added to the vCPUs' time, in ps: exits, waiting, being late."""
-        return self.summary.of_role(Role.HYPERVISOR, Role.WAIT, Role.DELAY)
+        return self.summary.of_role(*ADDED)
 
     def stage_times(self) -> dict[str, int]:
         """Time per stage over all accesses, in ps; guest compute and idling included."""

@@ -68,6 +68,10 @@ class Mechanism(Configured):
         """What happens before the vCPU goes idle, and at its end."""
         yield from ()
 
+    def at_end(self, host: Host) -> Steps:
+        """What happens after the vCPU's last access; by default what happens before it idles."""
+        yield from self.before_halt(host)
+
     def in_user_space(self, host: Host, access: AccessClass | None) -> Steps:
         """What the VMM does first, its lock held, when any exit has brought it to user space.
 

@@ -24,7 +24,7 @@ from typing import Annotated, ClassVar, Literal, TypeVar
 from pydantic import Field, model_validator
 
 from vmexit_sim.configuration import Time, misfit
-from vmexit_sim.hypervisor.host import DISPATCH, HALT_EXIT, INJECT, INTERRUPTED, Host
+from vmexit_sim.hypervisor.host import DISPATCH, END_INTERRUPT, HALT_EXIT, INJECT, INTERRUPTED, Host
 from vmexit_sim.mechanisms.base import Mechanism, SideActor
 from vmexit_sim.mechanisms.paravirtual_front_end import PICK_UP
 from vmexit_sim.steps import (
@@ -285,7 +285,7 @@ class Completions(Mechanism):
         yield let(self._pending, 0)
         yield from self._quieten()
         yield from self._reap(host, PICK_UP)
-        yield from host.end_interrupt(INJECT)
+        yield from host.end_interrupt(END_INTERRUPT)
 
     # ---- The device ------------------------------------------------------------------------------
 

@@ -18,17 +18,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from vmexit_sim.guest.table import Space
 from vmexit_sim.hypervisor.host import (
     DISPATCH,
     GATHER,
-    MMIO_EXIT,
-    PORT_EXIT,
     AccessClass,
     Host,
-    Via,
 )
+from vmexit_sim.mechanisms.as_recorded import exit_of
 from vmexit_sim.mechanisms.completions import LARGEST_RING, VCPU, Completions, of_vcpu
+from vmexit_sim.mechanisms.ioeventfd import SIGNAL
 from vmexit_sim.mechanisms.paravirtual_front_end import (
     BACK_END,
     BACK_END_CHANGE,
@@ -63,7 +61,6 @@ from vmexit_sim.steps import (
     when,
 )
 
-SIGNAL = Stage("signal", Role.HYPERVISOR)
 REAP = Stage("reap", Role.ACCESS)
 WAIT_DESCRIPTOR = Stage("wait: descriptor", Role.WAIT)
 RING_WAIT = Stage("wait in ring", Role.BACK)
@@ -85,7 +82,7 @@ class Rings(Completions):
         kick: what the doorbell does when it must be rung: an exit to the kernel signals the back
             end ("ioeventfd"), or one to the VMM's user space does ("user").
         datamatch: whether an ioeventfd goes by the value written too, so that the kernel has to
-            decode the instruction; by the address alone it need not. Source: Linux 68c3b4d1676d
+            decode a memory write; by the address alone it need not. Source: Linux 68c3b4d1676d
             (2014).
     """
 
@@ -146,19 +143,14 @@ class Rings(Completions):
 
     def _ring_doorbell(self, host: Host, access: AccessClass, kicks: Queue) -> Steps:
         """The doorbell traps; its exit signals the back end."""
-        port = access.space is Space.PORT_IO
-        via: Via = "port" if port else "mmio"
+        via, reason = exit_of(access)
         signal: list[Step] = [spend(SIGNAL, host.cost("signal")), put(kicks, ACCESS)]
-        yield from host.leave_guest(PORT_EXIT if port else MMIO_EXIT)
-        if self.kick == "user":
-            yield from host.dispatch(via, write=True)
-            yield from host.user_space(via, signal)
-        elif self.datamatch:
-            yield from host.dispatch(via, write=True)
-            yield from signal
+        yield from host.leave_guest(reason)
+        if via == "mmio" and self.kick == "ioeventfd" and not self.datamatch:
+            yield spend(DISPATCH, host.cost("dispatch_mmio"))
         else:
-            yield spend(DISPATCH, host.cost(f"dispatch_{via}"))
-            yield from signal
+            yield from host.dispatch(via, write=True)
+        yield from host.user_space(via, signal) if self.kick == "user" else signal
         yield from host.enter_guest()
 
     def _await_needed(self, host: Host) -> Steps:

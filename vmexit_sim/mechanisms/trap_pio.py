@@ -10,10 +10,29 @@ Source: Linux arch/x86/pci/direct.c, pci_conf1_read and pci_conf1_write.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from vmexit_sim.guest.table import Space
 from vmexit_sim.hypervisor.host import PORT_EXIT, WAIT_CONFIG_LOCK, AccessClass, Host
 from vmexit_sim.mechanisms.base import Mechanism, register
-from vmexit_sim.steps import Steps, acquire, release
+from vmexit_sim.steps import Step, Steps, acquire, release
+
+
+def two_cycles(host: Host, access: AccessClass, note_address: Iterable[Step]) -> Steps:
+    """A config access by ports: the address, then the data, the config lock held over both.
+
+    Args:
+        host: the host.
+        access: what the data cycle is for.
+        note_address: what the address cycle's exit does, once it has been dispatched.
+    """
+    yield acquire(host.config_lock, WAIT_CONFIG_LOCK)
+    yield from host.leave_guest(PORT_EXIT)
+    yield from host.dispatch("port", write=True)
+    yield from note_address
+    yield from host.enter_guest()
+    yield from host.trap(access, "port", PORT_EXIT)
+    yield release(host.config_lock)
 
 
 @register("trap_pio")
@@ -25,10 +44,4 @@ class TrapPio(Mechanism):
         if access.space is not Space.PCI_CONFIG or access.index_only:
             yield from host.trap(access, "port", PORT_EXIT)
             return
-        yield acquire(host.config_lock, WAIT_CONFIG_LOCK)
-        yield from host.leave_guest(PORT_EXIT)
-        yield from host.dispatch("port", write=True)
-        yield from host.emulate(access, "port", body=[])  # the VMM only notes the address
-        yield from host.enter_guest()
-        yield from host.trap(access, "port", PORT_EXIT)
-        yield release(host.config_lock)
+        yield from two_cycles(host, access, note_address=host.emulate(access, "port", body=[]))

@@ -1,8 +1,8 @@
 """One colour for each policy and each part of an exit, the same in every figure.
 
-The hues are those of two palettes made for colour-blind readers: Okabe and Ito's "Color Universal
-Design" (2008), and P. Tol's "muted" scheme (2021). Kin have kindred hues: ports and MMIO are
-warm, pages blue, calls green, batches purple.
+The hues are those of palettes made for colour-blind readers: Okabe and Ito's "Color Universal
+Design" (2008), and P. Tol's "muted" and "bright" schemes (2021). Kin have kindred hues: ports and
+MMIO are warm, pages blue, calls green, batches purple.
 """
 
 from __future__ import annotations
@@ -24,13 +24,17 @@ POLICIES = {
     "batched-idioms": "#CC79A7",
     "batched-oracle": "#882255",
     "xen-front-end": "#999933",
-    "vhost": "#AA4499",
-    "spdk-like": "#44AA99",
+    "qemu-kvm": "#44AA99",
+    "firecracker-like": "#AA4499",
+    "vmware": "#6699CC",
+    "assigned-devices": "#661100",
+    "vhost": "#DDCC77",
+    "spdk-like": "#4477AA",
     "bare-metal": GREY,
 }
 """The shipped policies' colours."""
 
-OTHERS = ("#661100", "#6699CC", "#DDCC77", "#AA4466", "#4477AA")
+OTHERS = ("#AA4466", "#EE6677", "#228833", "#66CCEE")
 """Colours of policies that do not ship; a name always gets the same one."""
 
 PARTS = {
@@ -41,7 +45,8 @@ PARTS = {
     "device emulation": "#009E73",
     "state change": BLACK,
     "waiting": "#999999",
-    "interrupt injection": "#332288",
+    "interrupts": "#332288",
+    "L0": "#882255",
     "guest's own part": "#CC79A7",
 }
 """The parts of an exit that figures tell apart, in the order in which an exit passes them."""
@@ -50,11 +55,16 @@ _PART_OF = {
     "world switch out": "world switch",
     "world switch in": "world switch",
     "batch item": "dispatch",
-    "signal": "dispatch",
+    "ring entry": "dispatch",
+    "ring item": "dispatch",
+    "eventfd signal": "dispatch",
     "to user space": "user space and back",
     "back to kernel": "user space and back",
     "page refresh": "device emulation",
-    "injection": "interrupt injection",
+    "injection": "interrupts",
+    "end of interrupt": "interrupts",
+    "L0: forwarding": "L0",
+    "L0: exits of L1": "L0",
     "gather": "guest's own part",
     "page load": "guest's own part",
     "pick up answer": "guest's own part",

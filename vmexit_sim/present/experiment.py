@@ -22,12 +22,14 @@ from vmexit_sim.configuration import checked
 from vmexit_sim.device import load_devices
 from vmexit_sim.errors import VmexitError
 from vmexit_sim.guest.generators import Spread
-from vmexit_sim.guest.workload import Workload
+from vmexit_sim.guest.table import make_table
+from vmexit_sim.guest.workload import Recorded, Workload
 from vmexit_sim.hypervisor.platform import load_platform
 from vmexit_sim.measure.records import RunResult
 from vmexit_sim.policy import Policy, Rule, load_policy
 from vmexit_sim.scenario import Block, Loaded, load_block
 from vmexit_sim.study.simulate import simulate
+from vmexit_sim.units import SECOND
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -174,6 +176,20 @@ def config_reads(how: str | dict[str, object], platform: str, reads: int) -> Run
         return run(how, platform, checked(Spread, stated))
     policy = Policy(title="loop", rules=[checked(Rule, {"side": "host", "mechanism": how})])
     return run(policy, platform, checked(Spread, stated))
+
+
+def loop_cycles(how: object, platform: str, n: int = 1, **columns: object) -> float:
+    """What one access costs, in cycles of the platform, in a loop of equal ones.
+
+    Args:
+        how: a mechanism as policy files state it.
+        platform: a shipped platform's name.
+        n: how many accesses.
+        columns: what they are, as `make_table` takes it.
+    """
+    policy = Policy(title="loop", rules=[checked(Rule, {"side": "host", "mechanism": how})])
+    ran = run(policy, platform, Recorded(make_table(n, **columns)))  # type: ignore[arg-type]
+    return ran.completion / n * load_platform(platform).clock / SECOND
 
 
 def _shown(cell: object) -> str:

@@ -12,7 +12,7 @@ from rich.text import Text
 from vmexit_sim import catalog
 from vmexit_sim.configuration import read_toml
 from vmexit_sim.errors import InputError, nearest
-from vmexit_sim.hypervisor.platform import MARKS, Platform, load_platform
+from vmexit_sim.hypervisor.platform import MARKS, Nesting, Platform, load_platform
 from vmexit_sim.mechanisms import name_of
 from vmexit_sim.policy import Policy, load_policy
 from vmexit_sim.present.documents import cost_value
@@ -110,8 +110,12 @@ def _title(path: Path) -> str:
 
 
 def _platform(platform: Platform) -> RenderableType:
+    costs = platform.costs.items()
+    nesting = platform.nesting
+    if nesting is not None:
+        costs += [("L0: forward", nesting.forward), ("L0: one exit of L1", nesting.l1_exit)]
     body = []
-    for name, cost in platform.costs.items():
+    for name, cost in costs:
         value, unit = cost_value(cost)
         body.append([name, value, unit, cost.mark, cost.source])
     table = rows("Costs", ["cost", "value", "unit", "mark", "source"], body)
@@ -125,10 +129,18 @@ def _platform(platform: Platform) -> RenderableType:
         Text(),
         Text(f"clock: {clock}"),
         Text(f"VMM lock: {platform.vmm_lock.discipline}; {platform.vmm_lock.source}"),
+        *([] if nesting is None else [Text(_nesting(nesting))]),
         Text(),
         table,
         Text(),
         *(Text(f"[{mark}] {meaning}") for mark, meaning in MARKS.items()),
+    )
+
+
+def _nesting(nesting: Nesting) -> str:
+    return (
+        f"nested: for each exit of the guest L1 exits {nesting.exits} times to L0, and "
+        f"{nesting.user_exits} more if it goes to user space; {nesting.exits_source}"
     )
 
 

@@ -21,12 +21,25 @@ PLAIN_WIDTH = 118
 """Columns of a table where the terminal's width is not known (a pipe, a file)."""
 
 GROUPS: tuple[tuple[str, frozenset[str]], ...] = (
-    ("world switch", frozenset({"world switch out", "world switch in", "injection"})),
-    ("dispatch, decode", frozenset({"dispatch", "decode", "batch item", "signal"})),
+    (
+        "world switch",
+        frozenset({"world switch out", "world switch in", "injection", "end of interrupt"}),
+    ),
+    (
+        "dispatch, decode",
+        frozenset(
+            {"dispatch", "decode", "batch item", "ring entry", "ring item", "eventfd signal"}
+        ),
+    ),
     ("to user space, back", frozenset({"to user space", "back to kernel"})),
     ("device", frozenset({"device emulation", "state change", "page refresh"})),
+    ("L0", frozenset({"L0: forwarding", "L0: exits of L1"})),
 )
-"""Stages that tables show as one; waiting and the guest's own part go by their role."""
+"""Stages that tables show as one; waiting, being late and the guest's own part go by their role."""
+
+WAITING, LATE, GUEST, OTHER = "waiting", "guest late", "guest's own part", "device"
+ALWAYS_SHOWN = (*(name for name, _ in GROUPS[:4]), WAITING, GUEST)
+"""Other columns stand in a table only if some policy has time in them."""
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -134,24 +147,23 @@ def _has_posted(outcome: PolicyOutcome) -> bool:
 
 
 def _stages(block: BlockOutcome) -> Table:
-    groups = [name for name, _ in GROUPS]
-    table = _table("Where the time goes, all accesses together", "policy", *groups, "waiting",
-                   "guest's own part")  # fmt: skip
-    for outcome in block.policies:
-        sums = dict.fromkeys([*groups, "waiting", "guest"], 0.0)
+    groups = [*(name for name, _ in GROUPS), WAITING, LATE, GUEST]
+    sums = [dict.fromkeys(groups, 0.0) for _ in block.policies]
+    for own, outcome in zip(sums, block.policies, strict=True):
         for stage, estimate in outcome.stage_times.items():
-            if stage.is_front:
-                sums[_group(stage)] += estimate.value
-        table.add_row(_name(outcome), *(time_text(exact(value)) for value in sums.values()))
+            if stage.is_front or stage.role is Role.DELAY:
+                own[_group(stage)] += estimate.value
+    shown = [name for name in groups if name in ALWAYS_SHOWN or any(own[name] for own in sums)]
+    table = _table("Where the time goes, all accesses together", "policy", *shown)
+    for own, outcome in zip(sums, block.policies, strict=True):
+        table.add_row(_name(outcome), *(time_text(exact(own[name])) for name in shown))
     return table
 
 
 def _group(stage: Stage) -> str:
-    if stage.role is Role.WAIT:
-        return "waiting"
-    if stage.role is Role.ACCESS:
-        return "guest"
-    return next((name for name, members in GROUPS if stage.name in members), GROUPS[-1][0])
+    by_role = {Role.WAIT: WAITING, Role.DELAY: LATE, Role.ACCESS: GUEST}
+    named = next((name for name, members in GROUPS if stage.name in members), OTHER)
+    return by_role.get(stage.role, named)
 
 
 def _footnotes(block: BlockOutcome) -> list[str]:

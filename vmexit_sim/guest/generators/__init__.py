@@ -12,17 +12,18 @@ from pydantic import Discriminator
 
 from vmexit_sim.guest.generators.bar_sizing import BarSizing
 from vmexit_sim.guest.generators.enumeration import Enumeration, Function
+from vmexit_sim.guest.generators.interrupted import Interrupted
 from vmexit_sim.guest.generators.interrupts import InterruptService
 from vmexit_sim.guest.generators.requests import RequestResponse
 from vmexit_sim.guest.generators.spread import Spread
 
 __all__ = [
-    "BarSizing", "Enumeration", "Function", "Generator", "InterruptService", "RequestResponse",
-    "Spread",
+    "BarSizing", "Enumeration", "Function", "Generator", "InterruptService", "Interrupted",
+    "RequestResponse", "Spread",
 ]  # fmt: skip
 
 Generator = Annotated[
-    Spread | BarSizing | Enumeration | InterruptService | RequestResponse,
+    Spread | BarSizing | Enumeration | InterruptService | Interrupted | RequestResponse,
     Discriminator("kind"),
 ]
 """Any of them, as files state it: a table with a `kind`."""

@@ -35,10 +35,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from vmexit_sim.configuration import Configured, misfit
+from vmexit_sim.configuration import misfit
 from vmexit_sim.distributions import Distribution
 from vmexit_sim.guest.generators.pattern import FUNCTION, Pattern, PatternWriter, pattern_blocks
-from vmexit_sim.guest.generators.stream import ZERO, Draws, Vcpus
+from vmexit_sim.guest.generators.stream import ZERO, Draws, Generated, Vcpus
 from vmexit_sim.guest.table import AccessTable, Flag, Kind, concatenate
 from vmexit_sim.guest.workload import BLOCK_ROWS
 from vmexit_sim.streams import Streams
@@ -60,7 +60,7 @@ Bars64 = Annotated[int, Field(ge=0, le=SLOTS // 2)]
 """How many BARs of a width a function has."""
 
 
-class BarSizing(Configured):
+class BarSizing(Generated):
     """Each vCPU sizes the BARs of its own functions, one function after the other.
 
     Attributes:

@@ -40,7 +40,7 @@ from vmexit_sim.guest.generators.pattern import (
     PatternWriter,
     pattern_blocks,
 )
-from vmexit_sim.guest.generators.stream import ZERO, Draws
+from vmexit_sim.guest.generators.stream import ZERO, Draws, Generated
 from vmexit_sim.guest.table import AccessTable, Flag, Kind, concatenate
 from vmexit_sim.guest.workload import BLOCK_ROWS
 from vmexit_sim.streams import Streams
@@ -110,7 +110,7 @@ class Function(Configured):
         return [name for name, present in has.items() if present]
 
 
-class Enumeration(Configured):
+class Enumeration(Generated):
     """One vCPU scans the buses and binds drivers.
 
     Attributes:

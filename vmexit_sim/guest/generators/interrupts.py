@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import model_validator
 
-from vmexit_sim.configuration import Configured
 from vmexit_sim.distributions import Distribution
 from vmexit_sim.guest.generators.stream import (
     ADDRESSES,
@@ -26,6 +26,7 @@ from vmexit_sim.guest.generators.stream import (
     Accesses,
     Arrivals,
     Draws,
+    Generated,
     Many,
     Share,
     Vcpus,
@@ -38,7 +39,7 @@ from vmexit_sim.guest.workload import BLOCK_ROWS
 from vmexit_sim.streams import Streams
 
 
-class InterruptService(Configured):
+class InterruptService(Generated):
     """Interrupts of one device per vCPU, each served by a few accesses.
 
     Attributes:
@@ -52,6 +53,7 @@ class InterruptService(Configured):
             by the next row.
         space: where the accesses go.
         emulate: time that emulating one access takes in the device model.
+        delivered: whether delivering the interrupt and its end are charged too.
     """
 
     kind: Literal["interrupt_service"]
@@ -63,6 +65,7 @@ class InterruptService(Configured):
     read_share: Share
     space: Literal["pci_config", "mmio", "port_io"] = "mmio"
     emulate: Distribution = ZERO
+    delivered: bool = False
 
     @model_validator(mode="after")
     def _possible(self) -> InterruptService:
@@ -92,7 +95,7 @@ class InterruptService(Configured):
             space=space,
             write=writes & ~status,
             address=np.where(status, ADDRESSES[space], ADDRESSES[space] + 4),
-            flags=np.where(status, Flag.SIDE_EFFECT, Flag.NONE),
+            flags=self._flags(np.arange(2 * n), n),
         )
 
     def blocks(self, vcpu: int, streams: Streams, rows: int = BLOCK_ROWS) -> Iterator[AccessTable]:
@@ -119,6 +122,15 @@ class InterruptService(Configured):
                 # The status register is the device's first, the others lie beyond it.
                 address=np.where(status, ADDRESSES[space], ADDRESSES[space] + 4),
                 needed_by=np.where(read, np.arange(1, n + 1), NEVER),
-                flags=np.where(status, Flag.SIDE_EFFECT, Flag.NONE),
+                flags=self._flags(part.place, self.accesses),
                 emulate=draws.times("emulate", self.emulate, n),
             )
+
+    def _flags(self, place: npt.NDArray[np.int64], accesses: int) -> npt.NDArray[np.int64]:
+        """Flags of rows by their places in services of so many accesses."""
+        first, last = place % accesses == 0, place % accesses == accesses - 1
+        flags = np.where(first, Flag.SIDE_EFFECT, Flag.NONE)
+        if self.delivered:
+            flags = flags | np.where(first, Flag.INTERRUPT, Flag.NONE)
+            flags = flags | np.where(last, Flag.END_OF_INTERRUPT, Flag.NONE)
+        return flags

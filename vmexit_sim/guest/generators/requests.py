@@ -18,12 +18,12 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from vmexit_sim.configuration import Configured
 from vmexit_sim.distributions import Distribution
 from vmexit_sim.guest.generators.stream import (
     ADDRESSES,
     ZERO,
     Draws,
+    Generated,
     Many,
     Vcpus,
     agent_of,
@@ -34,7 +34,7 @@ from vmexit_sim.guest.workload import BLOCK_ROWS
 from vmexit_sim.streams import Streams
 
 
-class RequestResponse(Configured):
+class RequestResponse(Generated):
     """Requests by doorbell, whose responses are waited for.
 
     Attributes:

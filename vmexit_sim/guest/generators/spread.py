@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from pydantic import model_validator
 
-from vmexit_sim.configuration import Configured, misfit
+from vmexit_sim.configuration import misfit
 from vmexit_sim.distributions import Distribution
 from vmexit_sim.guest.generators.stream import (
     ADDRESSES,
@@ -25,6 +25,7 @@ from vmexit_sim.guest.generators.stream import (
     Accesses,
     Arrivals,
     Draws,
+    Generated,
     Many,
     Share,
     Vcpus,
@@ -40,7 +41,7 @@ _ABSENT_SLOT = 31 << 15
 """Where the reads go that no function answers: the last device of bus 0."""
 
 
-class Spread(Configured):
+class Spread(Generated):
     """Operations of equal length with compute inside and between them.
 
     Attributes:

@@ -13,16 +13,17 @@ stream, which is consumed in row order, and the moment of the last arrival.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from vmexit_sim.configuration import misfit
+from vmexit_sim.configuration import Configured, misfit
 from vmexit_sim.distributions import Constant, Duration, Times
 from vmexit_sim.guest.table import NEVER, Agent, Space
+from vmexit_sim.guest.workload import NO_CONTEXTS
 from vmexit_sim.streams import Streams
 from vmexit_sim.units import LONGEST_PS
 
@@ -48,6 +49,15 @@ ADDRESSES = {
     Space.DOORBELL: 0xFEB0_3000,
 }
 """Where the accesses of a generator without a register map go: any place such a space has."""
+
+
+class Generated(Configured):
+    """What all generators have in common, but for those that interrupt."""
+
+    @property
+    def contexts(self) -> Mapping[int, int]:
+        """None: every stream is a vCPU's own."""
+        return NO_CONTEXTS
 
 
 class Draws:
@@ -79,10 +89,12 @@ class Rows(NamedTuple):
     Attributes:
         operation: the operation that each row belongs to.
         first: whether the row is its operation's first.
+        place: the row's place in the stream.
     """
 
     operation: npt.NDArray[np.int64]
     first: npt.NDArray[np.bool_]
+    place: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.first)
@@ -104,7 +116,7 @@ def operation_rows(operations: int, accesses: int, rows: int) -> Iterator[Rows]:
     for begin in range(0, total, rows):
         row = np.arange(begin, min(begin + rows, total))
         operation = row // accesses if accesses > 1 else row
-        yield Rows(operation, operation * accesses == row)
+        yield Rows(operation, operation * accesses == row, row)
 
 
 class Arrivals:
