@@ -237,3 +237,11 @@ def test_a_mistake_in_a_scenario_names_file_key_and_mend(
     assert ended.status == 2
     assert "mine.toml" in ended.err
     assert said in ended.err
+
+
+def test_a_side_core_shows_how_busy_it_is_and_at_work(cli: Any) -> None:
+    ended = cli("run", "blk-virtio", "--only", "doorbell", "--policy", "spdk-like")
+    assert ended.status == 0
+    assert re.search(r"side core: core +1 +0 +100\.00%", ended.out)
+    assert "side core: core at work" in ended.out
+    assert "EPT_MISCONFIG" not in ended.out

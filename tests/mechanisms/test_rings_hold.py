@@ -80,9 +80,10 @@ def mechanisms(draw: st.DrawFn) -> dict[str, Any]:
     return {key: value for key, value in stated.items() if value is not None}
 
 
-def both(policy: Policy, table: AccessTable) -> RunResult:
+def both(policy: Policy, table: AccessTable, cpus: HostCpus | None = None) -> RunResult:
     """Run on both engines, insist that they agree to the last bit, and return what they say."""
-    lowered = lower(policy, load_platform("ideal", changes=COSTS), load_devices(), Recorded(table))
+    platform = load_platform("ideal", changes=COSTS)
+    lowered = lower(policy, platform, load_devices(), Recorded(table), cpus)
     one, other = (
         run(lowered, Recorded(table), Streams(7), engine=engine, keep_rows=True)
         for engine in ("simpy", "compiled")
@@ -136,11 +137,8 @@ def test_all_is_done_where_threads_share_cpus(
 ) -> None:
     # A polling core keeps its CPU; what is left must do for the vCPUs.
     rule = Rule(side="host", match=Match(space=["doorbell"]), mechanism=make_mechanism(stated))
-    policy = Policy(title="rings", rules=[rule])
-    platform = load_platform("ideal", changes=COSTS)
-    lowered = lower(policy, platform, load_devices(), Recorded(table),
-                    HostCpus(cpus, time_slice=3 * GRID))  # fmt: skip
-    result = run(lowered, Recorded(table), Streams(7), engine="simpy", keep_rows=True)
+    cpus_of_host = HostCpus(cpus, time_slice=3 * GRID)
+    result = both(Policy(title="rings", rules=[rule]), table, cpus_of_host)
     held(result, table, stated)
 
 

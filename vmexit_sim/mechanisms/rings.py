@@ -25,7 +25,7 @@ from vmexit_sim.hypervisor.host import (
     Host,
 )
 from vmexit_sim.mechanisms.as_recorded import exit_of
-from vmexit_sim.mechanisms.completions import LARGEST_RING, VCPU, Completions, of_vcpu
+from vmexit_sim.mechanisms.completions import LARGEST_RING, VCPU, Completions
 from vmexit_sim.mechanisms.ioeventfd import SIGNAL
 from vmexit_sim.mechanisms.paravirtual_front_end import (
     BACK_END,
@@ -33,6 +33,7 @@ from vmexit_sim.mechanisms.paravirtual_front_end import (
     BACK_END_CPU,
     WAKE_UP,
 )
+from vmexit_sim.mechanisms.reaping import of_vcpu
 from vmexit_sim.steps import (
     ACCESS,
     FAR,

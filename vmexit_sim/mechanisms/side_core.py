@@ -29,7 +29,7 @@ from vmexit_sim.distributions import Constant
 from vmexit_sim.errors import InputError
 from vmexit_sim.hypervisor.host import AccessClass, Host
 from vmexit_sim.mechanisms.base import SideActor, register
-from vmexit_sim.mechanisms.completions import of_vcpu
+from vmexit_sim.mechanisms.reaping import of_vcpu
 from vmexit_sim.mechanisms.rings import RING_WAIT, Rings
 from vmexit_sim.steps import (
     ACCESS,
