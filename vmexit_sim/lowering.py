@@ -21,10 +21,10 @@ import numpy.typing as npt
 
 from vmexit_sim.assembler import Assembler
 from vmexit_sim.device import DeviceCatalog
-from vmexit_sim.errors import SimulationError
+from vmexit_sim.errors import InputError, SimulationError
 from vmexit_sim.guest.table import NEVER, AccessTable, Flag, Space
 from vmexit_sim.guest.workload import Workload
-from vmexit_sim.hypervisor.host import COMPUTE, IDLE, AccessClass, Host
+from vmexit_sim.hypervisor.host import COMPUTE, IDLE, TIME_SLICE, AccessClass, Host
 from vmexit_sim.hypervisor.platform import Platform
 from vmexit_sim.mechanisms import Mechanism
 from vmexit_sim.policy import AS_RECORDED, Policy, Rule
@@ -40,25 +40,23 @@ from vmexit_sim.steps import (
     Operand,
     Register,
     Stage,
-    Step,
     Steps,
     aside,
     leave,
     let,
     loop,
-    release,
     spend,
     stamp,
     take,
     when,
 )
 from vmexit_sim.streams import Streams
-from vmexit_sim.units import MILLISECOND
 
 VCPU_SHIFT = 40
 """An access's number is its vCPU << 40 | its place in that vCPU's program order."""
 
 REMAINING = Register("guest time remaining")
+IDLE_UNTIL = Register("guest idles until")
 SINCE = Register("guest time since")
 CAUSE = Register("interrupt cause")
 
@@ -89,10 +87,19 @@ class HostCpus:
     Attributes:
         count: how many.
         time_slice: how long a vCPU computes before others are let onto its CPU, in ps.
+
+    Raises:
+        InputError: no CPU, or no time.
     """
 
     count: int
-    time_slice: int = 3 * MILLISECOND
+    time_slice: int = TIME_SLICE
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise InputError("must be 1 or more", key="cpus", value=self.count)
+        if self.time_slice < 1:
+            raise InputError("must be longer than 0", key="time_slice", value=self.time_slice)
 
 
 @dataclass(frozen=True)
@@ -183,6 +190,7 @@ def lower(
     host = Host(
         platform,
         delivery=policy.delivery,
+        idle=policy.idle,
         causes=tuple(mechanism for mechanism in mechanisms if mechanism.interrupts),
     )
     host = _visited(host, mechanisms, None)
@@ -190,11 +198,11 @@ def lower(
     if cpus is not None and cpus.count < workload.vcpus + _threads(used, host, workload.vcpus):
         host = replace(host, cpus=cpus.count, time_slice=cpus.time_slice)
     assembler = Assembler(workload.vcpus)
-    start = assembler.routine(host.thread(_steps(NextAccess())))
+    start = assembler.routine([NextAccess()])
     end = assembler.routine(
         [
             *(step for mechanism in mechanisms for step in mechanism.before_halt(host)),
-            *([release(host.cpu)] if host.cpus is not None else []),
+            *host.end(),
             Halt(),
         ]
     )
@@ -222,10 +230,6 @@ def lower(
     return Lowered(program, policy, codes, catalog)
 
 
-def _steps(*steps: Step) -> Steps:
-    yield from steps
-
-
 def _threads(mechanisms: Iterable[Mechanism], host: Host, vcpus: int) -> int:
     """How many threads of the host work beside the vCPUs'."""
     return sum(
@@ -247,15 +251,17 @@ def _one_access(
     host: Host, mechanism: Mechanism, others: Sequence[Mechanism], access: AccessClass
 ) -> Steps:
     """The guest's part around one access."""
+    yield from host.begin()
     if access.waited:
         for each in (mechanism, *others):
             yield from aside(each.before_halt(host), "halt")
     if access.open_loop:
         yield let(REMAINING, Column("arrival"), "-", Clock())
-        yield when(REMAINING, ">", 0, _guest_time(host, IDLE, REMAINING))
-    stage = IDLE if access.waited else COMPUTE
-    yield from _guest_time(host, stage, Column("compute"))
-    if not access.waited:
+        yield when(REMAINING, ">", 0, _idle_time(host, REMAINING))
+    if access.waited:
+        yield from _idle_time(host, Column("compute"))
+    else:
+        yield from _guest_time(host, COMPUTE, Column("compute"))
         yield from host.end_of_compute()
     yield stamp(Moment.START)
     for other in others:
@@ -278,6 +284,25 @@ def _guest_time(host: Host, stage: Stage, amount: Operand) -> Steps:
             when(CAUSE, "==", TIMED_OUT, [leave()]),
             let(SINCE, Clock(), "-", SINCE),
             let(REMAINING, REMAINING, "-", SINCE),
+            *_served(host),
+        ]
+    )
+
+
+def _idle_time(host: Host, amount: Operand) -> Steps:
+    """Time with nothing to do, spent as the policy has it.
+
+    What the guest waits for comes at its moment, whether or not interrupts were served meanwhile.
+    """
+    if host.idle.is_free and host.cpus is None:
+        yield from _guest_time(host, IDLE, amount)
+        return
+    yield let(IDLE_UNTIL, Clock(), "+", amount)
+    yield loop(
+        [
+            when(Clock(), ">=", IDLE_UNTIL, [leave()]),
+            *host.idle.wait(host, host.interrupts, into=CAUSE, until=IDLE_UNTIL),
+            when(CAUSE, "==", TIMED_OUT, [leave()]),
             *_served(host),
         ]
     )

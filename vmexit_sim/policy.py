@@ -23,6 +23,7 @@ from vmexit_sim.configuration import Configured, checked, misfit, read_toml
 from vmexit_sim.errors import InputError, InputErrors
 from vmexit_sim.guest.table import AccessTable, Agent, Flag, Kind, Phase, Space
 from vmexit_sim.hypervisor.host import Delivery
+from vmexit_sim.hypervisor.idle import FREE, Idle
 from vmexit_sim.mechanisms import Mechanism, make_mechanism
 
 Mask = npt.NDArray[np.bool_]
@@ -140,6 +141,7 @@ class Policy(Configured):
         source: where it was proposed or done.
         bound: it marks what could at best (or without virtualisation) be had; no proposal.
         delivery: how interrupts get into the running guest: by exits, or posted.
+        idle: how the guest waits, and the host with it; by default waiting is free.
         rules: in order; the first match decides.
     """
 
@@ -149,6 +151,7 @@ class Policy(Configured):
     source: str = ""
     bound: bool = False
     delivery: Delivery = "exit"
+    idle: Idle = FREE
     rules: list[Rule] = Field(default_factory=list)
 
     def assign(self, table: AccessTable) -> npt.NDArray[np.int64]:
@@ -182,10 +185,47 @@ AS_RECORDED: Sequence[Rule] = (
 def load_policy(name: str, beside: Path | None = None) -> Policy:
     """The policy of that name or file.
 
+    A file may say ``extends = "NAME"``: its own rules come before those of the policy that it
+    names, and what it does not state of `delivery` and `idle` is as there.
+
     Raises:
-        InputError: no such policy, or its file does not fit.
+        InputError: no such policy, its file does not fit, or policies extend each other in a
+            circle.
     """
     path = find("policies", name, beside)
-    data: dict[str, Any] = read_toml(path)
+    data = _whole(path, [])
     data.setdefault("name", path.name.removesuffix(".toml"))
     return checked(Policy, data, file=path)
+
+
+INHERITED = ("delivery", "idle")
+"""Keys that a policy takes, if it does not state them, from the one it extends."""
+
+
+def _whole(path: Path, extended_by: list[Path]) -> dict[str, Any]:
+    """What a policy's file states, with what it takes from the policy that it extends.
+
+    The latter is checked on its own, so that a mistake is reported where it was made.
+    """
+    data = read_toml(path)
+    if "extends" not in data:
+        return data
+    path = path.resolve()
+    if path in extended_by:
+        ring = " extends ".join(each.stem for each in [*extended_by, path])
+        raise InputError(f"goes in a circle: {ring}", file=path, key="extends")
+    name = data.pop("extends")
+    if not isinstance(name, str):
+        raise InputError("is no policy's name", file=path, key="extends", value=name,
+                         mend='write it as text, like "linux-default"')  # fmt: skip
+    try:
+        origin = find("policies", name, path)
+    except InputError as error:
+        raise error.located(file=path, key="extends") from None
+    inherited = _whole(origin, [*extended_by, path])
+    checked(Policy, inherited, file=origin)
+    taken = {key: inherited[key] for key in INHERITED if key in inherited}
+    rules = data.get("rules", [])
+    if isinstance(rules, list):
+        data["rules"] = [*rules, *inherited.get("rules", [])]
+    return {**taken, **data}

@@ -13,7 +13,7 @@ from __future__ import annotations
 from vmexit_sim.guest.table import Space
 from vmexit_sim.hypervisor.host import PORT_EXIT, WAIT_CONFIG_LOCK, AccessClass, Host
 from vmexit_sim.mechanisms.base import Mechanism, register
-from vmexit_sim.steps import Steps, acquire, release
+from vmexit_sim.steps import Steps, release
 
 
 @register("trap_pio")
@@ -25,7 +25,7 @@ class TrapPio(Mechanism):
         if access.space is not Space.PCI_CONFIG or access.index_only:
             yield from host.trap(access, "port", PORT_EXIT)
             return
-        yield acquire(host.config_lock, WAIT_CONFIG_LOCK)
+        yield from host.spin_on(host.config_lock, WAIT_CONFIG_LOCK)
         yield from host.leave_guest(PORT_EXIT)
         yield from host.dispatch("port", write=True)
         yield from host.emulate(access, "port", body=[])  # the VMM only notes the address

@@ -25,6 +25,11 @@ POLICIES = {
     "batched-oracle": "#882255",
     "xen-front-end": "#999933",
     "bare-metal": GREY,
+    "halt-poll-never": "#88CCEE",
+    "halt-poll-dynamic": "#44AA99",
+    "halt-poll-always": "#CC6677",
+    "guest-halt-poll": "#AA4499",
+    "idle-poll": BLACK,
 }
 """The shipped policies' colours."""
 
