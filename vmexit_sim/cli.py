@@ -68,6 +68,8 @@ def compare(
     *,
     policy: Names = None,
     platform: str | None = None,
+    cpus: Annotated[int | None, Parameter(validator=_at_least(1))] = None,
+    time_slice: str | None = None,
     only: Names = None,
     during: Names = None,
     timers: Flag = False,
@@ -91,6 +93,10 @@ def compare(
         Policies to compare, by name or path; the first is what the others are compared with.
     platform
         Whose exit costs to use.
+    cpus
+        Physical CPUs of the host; by default one for every thread, so that nobody waits for one.
+    time_slice
+        How long a vCPU computes before others are let onto its CPU ("3 ms").
     only
         Of a recording, keep these accesses: spaces (pci_config, mmio, …), kinds of operation
         (bar_sizing, interrupt_service, …), phases, or devices (* stands for anything).
@@ -112,7 +118,8 @@ def compare(
     """
     from vmexit_sim.study.compare import compare as compare_policies
 
-    opened = _opened(scenario, policy, platform, only, during, timers, reps, seed)
+    opened = _opened(scenario, only, during, timers, policies=policy, platform=platform,
+                     cpus=cpus, time_slice=time_slice, replications=reps, seed=seed)  # fmt: skip
     workers = jobs or os.cpu_count() or 1
     if json:
         from vmexit_sim.present import documents
@@ -135,6 +142,8 @@ def run(
     *,
     policy: str | None = None,
     platform: str | None = None,
+    cpus: Annotated[int | None, Parameter(validator=_at_least(1))] = None,
+    time_slice: str | None = None,
     only: Names = None,
     during: Names = None,
     timers: Flag = False,
@@ -154,6 +163,10 @@ def run(
         The policy; by default the scenario's first.
     platform
         Whose exit costs to use.
+    cpus
+        As for `compare`.
+    time_slice
+        As for `compare`.
     only
         As for `compare`.
     during
@@ -176,7 +189,8 @@ def run(
     if records is not None:
         _check_parquet(records, "--records")
     chosen = None if policy is None else [policy]
-    opened = _opened(scenario, chosen, platform, only, during, timers, None, seed)
+    opened = _opened(scenario, only, during, timers, policies=chosen, platform=platform,
+                     cpus=cpus, time_slice=time_slice, seed=seed)  # fmt: skip
     results = [
         (block, run_once(opened, opened.policies[0], block, replication,
                          keep_rows=True if records is not None else None, engine=engine))
@@ -350,27 +364,22 @@ def _check_parquet(path: Path, option: str) -> None:
 
 
 def _opened(
-    name: str,
-    policies: list[str] | None,
-    platform: str | None,
-    only: list[str] | None,
-    during: list[str] | None,
-    timers: bool,
-    reps: int | None,
-    seed: int | None,
+    name: str, only: list[str] | None, during: list[str] | None, timers: bool, **changed: object
 ) -> Opened:
-    """The scenario a user means, with what the command line changes in it."""
+    """The scenario a user means, with what the command line changes in it.
+
+    Args:
+        name: a shipped scenario, trace or workload, or a path.
+        only: accesses of its blocks that are kept; None: as the scenario has it.
+        during: phases in which they are kept, likewise.
+        timers: whether those to timers are kept, though the scenario drops them.
+        changed: keys of the scenario; what is None is left as the scenario has it.
+    """
     from vmexit_sim.configuration import checked
     from vmexit_sim.scenario import Scenario, find_scenario, open_scenario
 
     scenario, path = find_scenario(name)
-    changes: dict[str, Any] = {
-        key: value
-        for key, value in {
-            "policies": policies, "platform": platform, "replications": reps, "seed": seed,
-        }.items()
-        if value is not None
-    }  # fmt: skip
+    changes = {key: value for key, value in changed.items() if value is not None}
     chosen: dict[str, Any] = {
         key: value
         for key, value in {"only": only, "during": during, "timers": timers}.items()

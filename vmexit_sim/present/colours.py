@@ -26,9 +26,9 @@ POLICIES = {
     "xen-front-end": "#999933",
     "bare-metal": GREY,
     "halt-poll-never": "#88CCEE",
-    "halt-poll-dynamic": "#44AA99",
+    "halt-poll-dynamic": "#0F8B8D",
     "halt-poll-always": "#CC6677",
-    "guest-halt-poll": "#AA4499",
+    "guest-halt-poll": "#A06CD5",
     "idle-poll": BLACK,
 }
 """The shipped policies' colours."""
