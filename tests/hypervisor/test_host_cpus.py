@@ -214,6 +214,8 @@ def test_cpus_are_never_busier_than_they_can_be_and_do_all_the_work(
     result = on_both_engines(lowered, workload)
     columns = result.to_columns()
     assert (columns["done"] >= 0).all()
+    front = [f"stage: {stage.name}" for stage in result.summary.stages if stage.is_front]
+    assert (sum(columns[name] for name in front) == columns["stall"]).all()
     use = result.resource("CPUs")
     if use is None:
         assert cpus >= table.vcpus

@@ -40,6 +40,7 @@ from vmexit_sim.steps import (
     stamp,
     take,
 )
+from vmexit_sim.study.idling import IDLERS
 
 US = 1_000_000
 OUT, DISPATCH, IN, WAKE = 2 * US, 1 * US, 3 * US, 5 * US
@@ -245,6 +246,7 @@ class Ringer(Mechanism):
 
 RUNG = Queue("rung", per_vcpu=True)
 BELL = Stage("bell", Role.GUEST)
+BUSY = Stage("busy", Role.GUEST)
 SERVICE = Stage("service", Role.DELAY)
 
 
@@ -277,12 +279,19 @@ def test_an_interrupt_ends_every_phase_and_the_moment_stays_where_it_was(
 
 
 class Completer(Mechanism):
-    """A request whose completion, 40 us later, the guest waits for between accesses."""
+    """A request whose completion, 40 us later, the guest waits for between accesses.
+
+    Attributes:
+        busy: compute before it waits (us).
+    """
+
+    busy: int = 0
 
     def access(self, host: Host, access: Any) -> Steps:
         yield stamp(Moment.DONE)
         yield put(REQUESTED, Column("vcpu"))
         yield stamp(Moment.RESUME)
+        yield spend(BUSY, self.busy * US)
         yield from host.idle.wait(host, COMPLETED, into=COMPLETION)
         yield stamp(Moment.START)
 
@@ -320,6 +329,17 @@ def test_a_completion_is_waited_for_through_the_same_phases(
         assert on_both_engines(lowered, workload).finish == [3 * time * US]
 
 
+@pytest.mark.parametrize("idle", [NEVER, ALWAYS, GUEST, {"guest": "poll"}, {}])
+def test_who_finds_its_completion_there_does_not_wait_for_it(
+    idle: dict[str, Any], platform: Platform, on_both_engines: Any
+) -> None:
+    made = Policy(title="completion", idle=checked(Idle, idle),
+                  rules=[Rule(side="host", mechanism=Completer(busy=60))])  # fmt: skip
+    workload = Recorded(make_table(3, space=Space.MMIO, write=True))
+    result = on_both_engines(lower(made, platform, load_devices(), workload), workload)
+    assert (result.finish, result.exits) == ([3 * 60 * US], [])
+
+
 @st.composite
 def tied_guests(draw: st.DrawFn) -> AccessTable:
     """vCPUs that compute, wait and wait for arrivals, all on a coarse grid of times."""
@@ -342,9 +362,7 @@ def tied_guests(draw: st.DrawFn) -> AccessTable:
 @settings(max_examples=40, deadline=None)
 @given(
     table=tied_guests(),
-    name=st.sampled_from(
-        ["halt-poll-never", "halt-poll-always", "halt-poll-dynamic", "guest-halt-poll", "idle-poll"]
-    ),
+    name=st.sampled_from([*IDLERS, "linux-default"]),
     cpus=st.sampled_from([None, 1, 2, 3]),
     wake=st.sampled_from(["0 ns", "500 ns", "5 us"]),
     mechanism=st.sampled_from(

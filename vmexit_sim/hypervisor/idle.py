@@ -197,15 +197,18 @@ class Idle(Configured):
             yield from host.sleep(queue, into=into, timeout=None if until is None else LIMIT)
         elif self.guest == "poll":
             yield from host.spin_on(queue, GUEST_POLL, into=into, until=until)
-        elif self.guest_poll.window == "never":
-            yield from self._halt(host, queue, into, until)
         else:
-            halt = self._halt(host, queue, into, until)
-            yield loop([*self._poll_in_guest(host, queue, into, until), *halt, leave()])
+            poll = self._poll_in_guest(host, queue, into, until)
+            yield loop([*poll, *self._halt(host, queue, into, until), leave()])
 
     def _poll_in_guest(
         self, host: Host, queue: Queue, into: Register, until: Register | None
     ) -> Steps:
+        """Look once, at least: a guest with work pending does not halt."""
+        if self.guest_poll.window == "never":
+            yield take(queue, GUEST_POLL, into=into, timeout=0)
+            yield when(into, "!=", TIMED_OUT, [leave()])
+            return
         yield let(POLL_UNTIL, Clock(), "+", self.guest_poll.now)
         if until is not None:
             yield let(POLL_UNTIL, POLL_UNTIL, "min", until)
