@@ -21,19 +21,18 @@ import numpy.typing as npt
 
 from vmexit_sim.assembler import Assembler
 from vmexit_sim.device import DeviceCatalog
-from vmexit_sim.errors import SimulationError
+from vmexit_sim.errors import InputError, SimulationError
 from vmexit_sim.guest.table import NEVER, AccessTable, Flag, Space
 from vmexit_sim.guest.workload import Workload
-from vmexit_sim.hypervisor.host import COMPUTE, IDLE, AccessClass, Host
+from vmexit_sim.hypervisor.host import COMPUTE, IDLE, TIME_SLICE, AccessClass, Host
 from vmexit_sim.hypervisor.interrupt_context import (
     ARRIVED,
-    BETWEEN_SERVICES,
     CAUSE,
-    IS_CONTEXT,
     NO_MORE,
     OVER,
     at_the_end,
     begin_context,
+    between_services,
     borrow_vcpu,
     give_vcpu_back,
 )
@@ -52,25 +51,23 @@ from vmexit_sim.steps import (
     Operand,
     Register,
     Stage,
-    Step,
     Steps,
     aside,
     leave,
     let,
     loop,
-    release,
     spend,
     stamp,
     take,
     when,
 )
 from vmexit_sim.streams import Streams
-from vmexit_sim.units import MILLISECOND
 
 VCPU_SHIFT = 40
 """An access's number is its vCPU << 40 | its place in that vCPU's program order."""
 
 REMAINING = Register("guest time remaining")
+IDLE_UNTIL = Register("guest idles until")
 SINCE = Register("guest time since")
 
 _NONE = np.zeros(0, np.int64)
@@ -100,10 +97,19 @@ class HostCpus:
     Attributes:
         count: how many.
         time_slice: how long a vCPU computes before others are let onto its CPU, in ps.
+
+    Raises:
+        InputError: no CPU, or no time.
     """
 
     count: int
-    time_slice: int = 3 * MILLISECOND
+    time_slice: int = TIME_SLICE
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise InputError("must be 1 or more", key="cpus", value=self.count)
+        if self.time_slice < 1:
+            raise InputError("must be longer than 0", key="time_slice", value=self.time_slice)
 
 
 @dataclass(frozen=True)
@@ -201,6 +207,7 @@ def lower(
     host = Host(
         platform,
         delivery=policy.delivery,
+        idle=policy.idle,
         causes=(
             *(mechanism for mechanism in mechanisms if mechanism.interrupts),
             *((ARRIVED, NO_MORE) if workload.contexts else ()),
@@ -213,11 +220,9 @@ def lower(
     if cpus is not None and cpus.count < vcpu_threads + _threads(used, host, workload.vcpus):
         host = replace(host, cpus=cpus.count, time_slice=cpus.time_slice)
     assembler = Assembler(workload.vcpus)
-    start = assembler.routine(host.thread(_steps(NextAccess())))
+    start = assembler.routine([NextAccess()])
     end = assembler.routine(_the_end(host, mechanisms, with_contexts=bool(workload.contexts)))
-    actors = [
-        _vcpu(assembler, host, workload.contexts, vcpu, start) for vcpu in range(workload.vcpus)
-    ]
+    actors = [_vcpu(assembler, workload.contexts, vcpu, start) for vcpu in range(workload.vcpus)]
     for mechanism in used:
         for side in mechanism.actors(host):
             entry = assembler.routine([*side.steps, Halt()])
@@ -234,20 +239,18 @@ def lower(
                 of_class=True,
             )
         )
-    program = assembler.program(entries, end, actors)
+    program = assembler.program(entries, start, end, actors)
     return Lowered(program, policy, codes, catalog)
 
 
-def _vcpu(
-    assembler: Assembler, host: Host, contexts: Mapping[int, int], stream: int, start: int
-) -> Actor:
+def _vcpu(assembler: Assembler, contexts: Mapping[int, int], stream: int, start: int) -> Actor:
     """Who makes a stream's accesses: a vCPU, or its interrupt context, which is no thread."""
     if stream in contexts:
         vcpu = contexts[stream]
         entry = assembler.routine([*begin_context(vcpu), NextAccess()])
         return Actor(f"interrupt context of vCPU {vcpu}", entry, stream, True)
     if contexts and stream not in contexts.values():
-        start = assembler.routine(host.thread(_steps(let(OVER, 1), NextAccess())))
+        start = assembler.routine([let(OVER, 1), NextAccess()])
     return Actor(f"vCPU {stream}", start, stream, True)
 
 
@@ -257,14 +260,8 @@ def _the_end(host: Host, mechanisms: Sequence[Mechanism], *, with_contexts: bool
         yield from mechanism.at_end(host)
     if with_contexts:
         yield from at_the_end(host, list(_served(host)))
-    if host.cpus is not None:
-        cpu = [release(host.cpu)]
-        yield from [when(IS_CONTEXT, "==", 0, cpu)] if with_contexts else cpu
+    yield from host.end()
     yield Halt()
-
-
-def _steps(*steps: Step) -> Steps:
-    yield from steps
 
 
 def _threads(mechanisms: Iterable[Mechanism], host: Host, vcpus: int) -> int:
@@ -288,19 +285,22 @@ def _one_access(
     host: Host, mechanism: Mechanism, others: Sequence[Mechanism], access: AccessClass
 ) -> Steps:
     """The guest's part around one access."""
+    if not access.in_context:
+        yield from host.begin()
     if access.waited:
         for each in (mechanism, *others):
             yield from aside(each.before_halt(host), "halt")
     if access.open_loop:
-        idle = BETWEEN_SERVICES if access.in_context else IDLE
         yield let(REMAINING, Column("arrival"), "-", Clock())
-        yield when(REMAINING, ">", 0, _guest_time(host, idle, REMAINING))
+        arrives = _idle_time(host, REMAINING, in_context=access.in_context)
+        yield when(REMAINING, ">", 0, arrives)
     if access.waited:
-        yield from _guest_time(host, IDLE, Column("compute"))
+        yield from _idle_time(host, Column("compute"))
     else:
         yield from host.refill_caches()
         yield from _guest_time(host, COMPUTE, Column("compute"))
-        yield from host.end_of_compute()
+        if not access.in_context:
+            yield from host.end_of_compute()
     if access.in_context and access.interrupt:
         yield from borrow_vcpu(host)
     yield stamp(Moment.START)
@@ -330,6 +330,29 @@ def _guest_time(host: Host, stage: Stage, amount: Operand) -> Steps:
             when(CAUSE, "==", TIMED_OUT, [leave()]),
             let(SINCE, Clock(), "-", SINCE),
             let(REMAINING, REMAINING, "-", SINCE),
+            *_served(host),
+        ]
+    )
+
+
+def _idle_time(host: Host, amount: Operand, *, in_context: bool = False) -> Steps:
+    """Time with nothing to do, spent as the policy has it; a vCPU's interrupt context just waits.
+
+    What is waited for comes at its moment, whether or not interrupts were served meanwhile.
+    """
+    if host.idle.is_free and host.cpus is None and not host.causes:
+        yield spend(IDLE, amount)
+        return
+    yield let(IDLE_UNTIL, Clock(), "+", amount)
+    if in_context:
+        wait = between_services(host, IDLE_UNTIL)
+    else:
+        wait = host.idle.wait(host, host.interrupts, into=CAUSE, until=IDLE_UNTIL)
+    yield loop(
+        [
+            when(Clock(), ">=", IDLE_UNTIL, [leave()]),
+            *wait,
+            when(CAUSE, "==", TIMED_OUT, [leave()]),
             *_served(host),
         ]
     )

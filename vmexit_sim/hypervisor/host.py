@@ -13,8 +13,10 @@ from typing import Literal, Protocol
 
 from vmexit_sim.distributions import Duration
 from vmexit_sim.guest.table import Space
+from vmexit_sim.hypervisor.idle import CPUS_WANTED, FREE, Idle
 from vmexit_sim.hypervisor.platform import Platform
 from vmexit_sim.steps import (
+    TIMED_OUT,
     Clock,
     Column,
     Length,
@@ -29,7 +31,9 @@ from vmexit_sim.steps import (
     Steps,
     acquire,
     aside,
+    leave,
     let,
+    loop,
     put,
     release,
     spend,
@@ -66,9 +70,16 @@ L1_EXITS = Stage("L0: exits of L1", Role.HYPERVISOR)
 
 THREAD_START = Stage("thread start", Role.GUEST)
 
+HAS_BEGUN = Register("has begun")
 ON_CPU_SINCE = Register("on CPU since")
 ON_CPU_FOR = Register("on CPU for")
 REFILL_DUE = Register("refill due")
+SPIN_AT_MOST = Register("spin at most")
+SPUN_FOR = Register("what was spun for")
+
+TIME_SLICE = 3 * MILLISECOND
+"""How long a vCPU computes before others are let onto its CPU, unless said otherwise: what Linux
+gives a task of ordinary weight on a host of eight CPUs or more. Recalled [M]: sweep it."""
 
 Via = Literal["port", "mmio", "hypercall"]
 
@@ -149,6 +160,7 @@ class Host:
         cpus: how many physical CPUs there are; None: enough for every thread, so that nothing is
             said of them.
         time_slice: how long a vCPU computes, in ps, before others are let onto its CPU.
+        idle: how a vCPU waits.
     """
 
     platform: Platform
@@ -157,7 +169,8 @@ class Host:
     visitors: tuple[Callable[[], Steps], ...] = ()
     decided: Mapping[object, tuple[AccessClass, ...]] = field(default_factory=dict)
     cpus: int | None = None
-    time_slice: int = 3 * MILLISECOND
+    time_slice: int = TIME_SLICE
+    idle: Idle = FREE
 
     def cost(self, name: str) -> Duration:
         """A cost of the platform, by its name in `Costs`."""
@@ -224,10 +237,27 @@ class Host:
         return Queue("CPUs", tokens=self.cpus or 1)
 
     def thread(self, body: Steps) -> Steps:
-        """A host thread's life: it runs on a CPU."""
+        """The life of a thread beside the vCPUs': it runs on a CPU."""
         if self.cpus is not None:
-            yield acquire(self.cpu, THREAD_START)
+            yield from self._get_cpu(THREAD_START)
         yield from body
+
+    def begin(self) -> Steps:
+        """Before an access: a vCPU's first one finds it without a CPU."""
+        if self.cpus is not None:
+            yield when(HAS_BEGUN, "==", 0, [let(HAS_BEGUN, 1), *self._get_cpu(STEAL)])
+
+    def end(self) -> Steps:
+        """Behind a vCPU's last access: its CPU is free."""
+        if self.cpus is not None:
+            yield when(HAS_BEGUN, "==", 1, [release(self.cpu)])
+
+    def _get_cpu(self, stage: Stage) -> Steps:
+        """Wait for a CPU; a slice begins."""
+        yield let(CPUS_WANTED, CPUS_WANTED, "+", 1)
+        yield acquire(self.cpu, stage)
+        yield let(CPUS_WANTED, CPUS_WANTED, "-", 1)
+        yield let(ON_CPU_SINCE, Clock())
 
     def sleep_on(
         self,
@@ -247,23 +277,63 @@ class Host:
         if self.cpus is None:
             yield item
             return
-        asleep: list[Step] = [
-            release(self.cpu),
-            item,
-            acquire(self.cpu, again),
-            let(ON_CPU_SINCE, Clock()),
-        ]
+        asleep: list[Step] = [release(self.cpu), item, *self._get_cpu(again)]
         yield when(Length(queue), ">", 0, [item], asleep)
+
+    def sleep(
+        self, queue: Queue, *, into: Register | None = None, timeout: Operand | None = None
+    ) -> Steps:
+        """A vCPU with nothing to do sleeps between accesses, until an item or the time-out."""
+        yield from self.sleep_on(queue, IDLE, into=into, timeout=timeout, again=STEAL)
+
+    def spin_on(
+        self,
+        queue: Queue,
+        stage: Stage,
+        *,
+        into: Register | None = None,
+        until: Register | None = None,
+    ) -> Steps:
+        """A `take` of the guest's that keeps its CPU busy while it waits.
+
+        The host cannot tell it from compute: a vCPU that has had its slice lets others onto its
+        CPU, and joins the line anew when it runs again.
+
+        Args:
+            queue: what it wants an item of.
+            stage: what spinning is booked as.
+            into: gets the item.
+            until: the register that holds the moment at which it stops; None: never.
+        """
+        if self.cpus is None:
+            if until is None:
+                yield take(queue, stage, into=into)
+            else:
+                yield let(SPIN_AT_MOST, until, "-", Clock())
+                yield take(queue, stage, into=into, timeout=SPIN_AT_MOST)
+            return
+        got = SPUN_FOR if into is None else into
+        in_time = [] if until is None else [let(SPIN_AT_MOST, SPIN_AT_MOST, "min", until)]
+        is_over = [] if until is None else [when(Clock(), ">=", until, [leave()])]
+        yield loop(
+            [
+                let(SPIN_AT_MOST, ON_CPU_SINCE, "+", self.time_slice),
+                *in_time,
+                let(SPIN_AT_MOST, SPIN_AT_MOST, "-", Clock()),
+                take(queue, stage, into=got, timeout=SPIN_AT_MOST),
+                when(got, "!=", TIMED_OUT, [leave()]),
+                *is_over,
+                release(self.cpu),
+                *self._get_cpu(WAIT_CPU if stage.is_front else STEAL),
+            ]
+        )
 
     def end_of_compute(self) -> Steps:
         """Where guest compute ends, a vCPU that has had its slice lets others onto the CPU."""
         if self.cpus is None:
             return
         yield let(ON_CPU_FOR, Clock(), "-", ON_CPU_SINCE)
-        yield when(
-            ON_CPU_FOR, ">=", self.time_slice,
-            [release(self.cpu), acquire(self.cpu, STEAL), let(ON_CPU_SINCE, Clock())],
-        )  # fmt: skip
+        yield when(ON_CPU_FOR, ">=", self.time_slice, [release(self.cpu), *self._get_cpu(STEAL)])
 
     def leave_guest(self, reason: str) -> Steps:
         """A VM exit, for a reason; nested, L0 forwards it to L1, which exits itself meanwhile."""

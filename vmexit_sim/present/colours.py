@@ -29,6 +29,11 @@ POLICIES = {
     "vmware": "#6699CC",
     "assigned-devices": "#661100",
     "bare-metal": GREY,
+    "halt-poll-never": "#88CCEE",
+    "halt-poll-dynamic": "#0F8B8D",
+    "halt-poll-always": "#CC6677",
+    "guest-halt-poll": "#A06CD5",
+    "idle-poll": BLACK,
 }
 """The shipped policies' colours."""
 
