@@ -34,12 +34,13 @@ import numpy as np
 import numpy.typing as npt
 
 from vmexit_sim.device import BitBang, Device, DeviceCatalog, Service
+from vmexit_sim.guest.config_space import bridges
 from vmexit_sim.guest.table import NEVER, AccessTable, Flag, Kind, Space
 
 _BARS = (0x10, 0x14, 0x18, 0x1C, 0x20, 0x24, 0x30)
 _BRIDGE_BARS = (0x10, 0x14, 0x38)
 _ROM = {False: 0x30, True: 0x38}
-_COMMAND, _HEADER_TYPE, _CACHE_LINE = 0x4, 0xE, 0xC
+_COMMAND = 0x4
 _ALL_ONES = 0xFFFF_FFFF
 _SHORTEST_RUN, _LONGEST_STEP = 4, 8
 
@@ -144,9 +145,9 @@ class _Marks:
 def bar_sizings(table: AccessTable, values: Values) -> Iterator[BarSizing]:
     """Every base address register that was sized, in the order of its last access."""
     answered = _config(table) & ~table.has(Flag.ABSENT)
-    bridges = _bridges(table, values, answered)
+    known = bridges(table, values, answered)
     for rows in _by_vcpu(table, _config(table)):
-        yield from _sizings_of(table, values, rows, bridges)
+        yield from _sizings_of(table, values, rows, known)
 
 
 def _sizings_of(
@@ -270,15 +271,6 @@ def _services(
 def _config(table: AccessTable) -> npt.NDArray[np.bool_]:
     chosen: npt.NDArray[np.bool_] = (table.space == Space.PCI_CONFIG) & ~table.has(Flag.INDEX_ONLY)
     return chosen
-
-
-def _bridges(table: AccessTable, values: Values, answered: npt.NDArray[np.bool_]) -> frozenset[int]:
-    """Functions that were read to be PCI bridges (header type 1), as bus, device, function."""
-    register = table.address & 0xFFF
-    header = np.where(register == _CACHE_LINE, values >> np.uint64(16), values) & np.uint64(0x7F)
-    told = (register == _HEADER_TYPE) | ((register == _CACHE_LINE) & (table.size == 4))
-    rows = answered & ~table.write & told & (header == 1)
-    return frozenset((table.address[rows] >> 12).tolist())
 
 
 def _is_ones(value: int, *, is_rom: bool) -> bool:

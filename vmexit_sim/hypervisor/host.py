@@ -29,7 +29,9 @@ from vmexit_sim.steps import (
     Steps,
     acquire,
     aside,
+    leave,
     let,
+    loop,
     put,
     release,
     spend,
@@ -51,6 +53,7 @@ DECODE = Stage("decode", Role.HYPERVISOR)
 TO_USER = Stage("to user space", Role.HYPERVISOR)
 TO_KERNEL = Stage("back to kernel", Role.HYPERVISOR)
 EMULATE = Stage("device emulation", Role.HYPERVISOR)
+DELIVER = Stage("IPI delivery", Role.HYPERVISOR)
 STATE_CHANGE = Stage("state change", Role.HYPERVISOR)
 REFRESH = Stage("page refresh", Role.HYPERVISOR)
 INJECT = Stage("injection", Role.HYPERVISOR)
@@ -65,14 +68,19 @@ THREAD_START = Stage("thread start", Role.GUEST)
 ON_CPU_SINCE = Register("on CPU since")
 ON_CPU_FOR = Register("on CPU for")
 
-Via = Literal["port", "mmio", "hypercall"]
+LEFT = Register("IPI targets left")
+
+Via = Literal["port", "mmio", "hypercall", "msr"]
 
 PORT_EXIT = "IO_INSTRUCTION"
 MMIO_EXIT = "EPT_MISCONFIG"
 READ_ONLY_EXIT = "EPT_VIOLATION"
 HYPERCALL_EXIT = "VMCALL"
 INTERRUPT_EXIT = "EXTERNAL_INTERRUPT"
-EOI_EXIT = "APIC_ACCESS"
+EOI_EXIT = APIC_EXIT = "APIC_ACCESS"
+APIC_WRITE_EXIT = "APIC_WRITE"
+MSR_WRITE_EXIT = "MSR_WRITE"
+MSR_READ_EXIT = "MSR_READ"
 """Exit reasons, as ``perf kvm stat`` names them on VMX."""
 
 
@@ -96,7 +104,11 @@ class AccessClass:
         device: which device it is, if a mechanism of the policy asks (`by_device`); else "".
         interrupt: an interrupt brings the vCPU here.
         end_of_interrupt: its service ends with this access.
-        spare_toggle: a decode toggle that whoever sizes all BARs of a function at once spares.
+        spare_toggle: an access to COMMAND between two sizings, which whoever sizes all BARs of a
+            function at once spares.
+        local_apic: they go to the local APIC's page in memory.
+        ipi: they send interrupts to vCPUs, `targets` says to how many.
+        hit: their mechanism's memory of the accesses before says yes (`Mechanism.new_history`).
     """
 
     space: Space
@@ -115,6 +127,9 @@ class AccessClass:
     interrupt: bool = False
     end_of_interrupt: bool = False
     spare_toggle: bool = False
+    local_apic: bool = False
+    ipi: bool = False
+    hit: bool = False
 
 
 Delivery = Literal["exit", "posted"]
@@ -269,14 +284,18 @@ class Host:
         The lock is taken on arrival there, and dropped before going back into the kernel.
         """
         yield spend(TO_USER, self.cost("to_user"))
+        yield from self.under_vmm_lock(body)
+        yield spend(TO_KERNEL, self.cost("to_kernel"))
+        if via == "mmio":
+            yield spend(TO_KERNEL, self.cost("complete_mmio"))
+
+    def under_vmm_lock(self, body: Iterable[Step]) -> Steps:
+        """The device code itself, for a thread that is in the VMM's user space already."""
         yield from self.sleep_on(self.vmm_lock, WAIT_VMM_LOCK, priority=Column("vcpu"))
         for visitor in self.visitors:
             yield from aside(visitor(), "user space")
         yield from body
         yield release(self.vmm_lock)
-        yield spend(TO_KERNEL, self.cost("to_kernel"))
-        if via == "mmio":
-            yield spend(TO_KERNEL, self.cost("complete_mmio"))
 
     def emulate(self, access: AccessClass, via: Via, body: Iterable[Step] | None = None) -> Steps:
         """The device's part, wherever the device is: in user space, or right in the kernel."""
@@ -291,7 +310,24 @@ class Host:
         yield spend(EMULATE, Column("emulate"))
         if access.decode_toggle:
             yield spend(STATE_CHANGE, self.cost("state_change"))
+        if access.ipi:
+            yield from self.deliver_ipis()
         yield stamp(Moment.DONE)
+
+    def deliver_ipis(self, of: Register | None = None) -> Steps:
+        """The interrupt controller passes an access's interrupt on to each target in turn.
+
+        Args:
+            of: the register that names the access; None: the current one.
+        """
+        yield let(LEFT, Column("targets", of))
+        yield loop(
+            [
+                when(LEFT, "==", 0, [leave()]),
+                spend(DELIVER, self.cost("deliver_ipi"), whose=of),
+                let(LEFT, LEFT, "-", 1),
+            ]
+        )
 
     def trap(self, access: AccessClass, via: Via, reason: str) -> Steps:
         """One whole exit that emulates one access."""
