@@ -27,8 +27,9 @@ a read that only orders or flushes writes never.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -73,13 +74,16 @@ class BarSizing:
 def with_operations(table: AccessTable, values: Values, catalog: DeviceCatalog) -> AccessTable:
     """The table with `operation`, `kind` and `needed_idiom` filled where an idiom is recognised.
 
+    `Flag.SPARE_TOGGLE` is set too: see `spare_toggles`.
+
     Args:
         table: rows in program order, grouped by vCPU.
         values: what each row read or wrote.
         catalog: the register facts of devices.
     """
     marks = _Marks(table)
-    for sizing in bar_sizings(table, values):
+    sizings = list(bar_sizings(table, values))
+    for sizing in sizings:
         first, ones, mask, last = sizing.rows
         marks.add(Kind.BAR_SIZING, [first, ones, *sizing.commands, mask, last])
         marks.needed[first] = last
@@ -103,9 +107,12 @@ def with_operations(table: AccessTable, values: Values, catalog: DeviceCatalog) 
                 marks.add(Kind.INTERRUPT_SERVICE, own)
                 flushed = rows[begin:end][flushes[begin:end]]
                 marks.needed[marks.of_kind(flushed, Kind.INTERRUPT_SERVICE)] = NEVER
+    flags = table.flags.copy()
+    flags[spare_toggles(table, sizings)] |= Flag.SPARE_TOGGLE
     return replace(
-        table, operation=_in_order(marks.operation), kind=marks.kind, needed_idiom=marks.needed
-    )
+        table, operation=_in_order(marks.operation), kind=marks.kind, needed_idiom=marks.needed,
+        flags=flags,
+    )  # fmt: skip
 
 
 def _in_order(operation: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -230,6 +237,33 @@ def _with_commands(
     if end + 1 < len(address) and toggle[end + 1] and is_command(end + 1):
         end += 1
     return begin, end
+
+
+def spare_toggles(table: AccessTable, sizings: Iterable[BarSizing]) -> list[int]:
+    """Accesses to COMMAND that sizing all BARs of a function at once would spare.
+
+    They stand between two sizings of one function that follow on each other: a vCPU's config
+    accesses between the last of one and the first of the next are all to that function's COMMAND,
+    and leave decoding as it was before them (an even number of toggles).
+
+    Args:
+        table: the accesses.
+        sizings: its sizings, in order.
+    """
+    toggle, config = table.has(Flag.DECODE_TOGGLE), np.flatnonzero(_config(table))
+    spare: list[int] = []
+    for one, following in pairwise(sorted(sizings, key=lambda sizing: sizing.rows[-1])):
+        begin, end = np.searchsorted(config, (one.rows[-1] + 1, following.rows[0]))
+        between = config[begin:end]
+        is_command = table.address[between] & ~3 == one.function << 12 | _COMMAND
+        if (
+            one.function == following.function
+            and table.vcpu[one.rows[-1]] == table.vcpu[following.rows[0]]
+            and is_command.all()
+            and toggle[between].sum() % 2 == 0
+        ):
+            spare += between.tolist()
+    return spare
 
 
 def absent_runs(table: AccessTable) -> Iterator[Rows]:

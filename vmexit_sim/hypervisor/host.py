@@ -131,6 +131,14 @@ class AccessClass:
     ipi: bool = False
     hit: bool = False
 
+    @property
+    def recorded_via(self) -> Literal["port", "mmio", "msr"]:
+        """The sort of instruction that was recorded."""
+        if self.space is Space.MSR:
+            return "msr"
+        is_config_by_ports = self.space is Space.PCI_CONFIG and not self.ecam
+        return "port" if self.space is Space.PORT_IO or is_config_by_ports else "mmio"
+
 
 Delivery = Literal["exit", "posted"]
 """How an interrupt gets into a running guest: by an exit, and another for its end, or posted by

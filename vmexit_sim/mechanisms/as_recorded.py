@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from vmexit_sim.guest.table import Space
 from vmexit_sim.hypervisor.host import AccessClass, Host
 from vmexit_sim.mechanisms.base import Mechanism, register
 from vmexit_sim.mechanisms.hypercall import Hypercall
@@ -29,7 +28,8 @@ class AsRecorded(Mechanism):
 
     def access(self, host: Host, access: AccessClass) -> Steps:
         """As config space by ECAM, ports, model-specific registers and memory do."""
-        yield from _recorded(access).access(host, access)
+        ways = {"port": TrapPio, "mmio": TrapMmio, "msr": TrapMsr}
+        yield from ways[access.recorded_via]().access(host, access)
 
 
 def underlying(via: Underlying) -> Mechanism:
@@ -41,10 +41,3 @@ def underlying(via: Underlying) -> Mechanism:
         "hypercall": Hypercall,
     }
     return ways[via]()
-
-
-def _recorded(access: AccessClass) -> Mechanism:
-    if access.space is Space.MSR:
-        return TrapMsr()
-    by_ports = access.space is Space.PORT_IO or access.space is Space.PCI_CONFIG
-    return TrapPio() if by_ports and not access.ecam else TrapMmio()

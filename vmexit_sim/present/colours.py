@@ -24,6 +24,10 @@ POLICIES = {
     "batched-idioms": "#CC79A7",
     "batched-oracle": "#882255",
     "xen-front-end": "#999933",
+    "config-cache": "#44AA99",
+    "batched-toggles": "#661100",
+    "clustered-ports": "#DDCC77",
+    "pv-ipi": "#AA4499",
     "bare-metal": GREY,
 }
 """The shipped policies' colours."""
@@ -52,7 +56,9 @@ _PART_OF = {
     "back to kernel": "user space and back",
     "page refresh": "device emulation",
     "injection": "interrupt injection",
+    "IPI delivery": "device emulation",
     "gather": "guest's own part",
+    "cache hit": "guest's own part",
     "page load": "guest's own part",
     "pick up answer": "guest's own part",
     "native access": "guest's own part",

@@ -13,12 +13,15 @@ from pydantic import Discriminator
 from vmexit_sim.guest.generators.bar_sizing import BarSizing
 from vmexit_sim.guest.generators.enumeration import Enumeration, Function
 from vmexit_sim.guest.generators.interrupts import InterruptService
+from vmexit_sim.guest.generators.ipi import Ipi
 from vmexit_sim.guest.generators.spread import Spread
 
-__all__ = ["BarSizing", "Enumeration", "Function", "Generator", "InterruptService", "Spread"]
+__all__ = [
+    "BarSizing", "Enumeration", "Function", "Generator", "InterruptService", "Ipi", "Spread",
+]  # fmt: skip
 
 Generator = Annotated[
-    Spread | BarSizing | Enumeration | InterruptService,
+    Spread | BarSizing | Enumeration | InterruptService | Ipi,
     Discriminator("kind"),
 ]
 """Any of them, as files state it: a table with a `kind`."""
