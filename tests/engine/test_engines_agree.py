@@ -14,7 +14,7 @@ from vmexit_sim.configuration import checked
 from vmexit_sim.device import load_devices
 from vmexit_sim.engine import kernel, run
 from vmexit_sim.engine.jit import uncached
-from vmexit_sim.guest.generators import BarSizing, Enumeration, InterruptService, Spread
+from vmexit_sim.guest.generators import BarSizing, Enumeration, InterruptService, Ipi, Spread
 from vmexit_sim.guest.table import NEVER, AccessTable, Flag, Kind, Space, make_table
 from vmexit_sim.guest.workload import Recorded, Workload
 from vmexit_sim.hypervisor.platform import Platform, load_platform
@@ -54,6 +54,11 @@ GENERATORS = {
         Enumeration,
         {"buses_empty": 3, "think": "200 ns",
          "functions": [{"caps": 3, "msix": True, "bars32": 2, "driver_extra": 5}]},
+    ),
+    "ipi": (
+        Ipi,
+        {"mode": "cluster", "multicasts": 15, "vcpus": 20, "targets": [1, 19], "timers": 1,
+         "between": {"kind": "exponential", "mean": "5 us"}},
     ),
     "interrupt_service": (
         InterruptService,
