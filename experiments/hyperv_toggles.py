@@ -51,7 +51,7 @@ def main(options: Options) -> Figure:
     columns = f"{GPUS} GPUs, {SECONDS} s a toggle (exact)", "toggles each", "exits each", "s"
     print_table([*columns, "published s (accounting)"], rows)
     say("1.8 s and the counts are the published times' own factors: 201.6 - 25.2 = 176.4 s saved. "
-        "Linux's sequence makes 12 toggles for one BAR, 8 for three; batching leaves 2.")  # fmt: skip
+        "Linux's sequence makes 12 toggles for one BAR, 8 for three; batched, 2.")  # fmt: skip
     frame = pd.DataFrame(bars, columns=["label", "value", "published", "note", "colour"])
     return bar_panels([Bars(frame=frame, xlabel=f"Time to size the BARs of {GPUS} GPUs (s)")])
 
