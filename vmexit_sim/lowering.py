@@ -207,8 +207,7 @@ def lower(
                 label = f"{side.name} of vCPU {vcpu}" if side.per_vcpu else side.name
                 actors.append(Actor(label, entry, vcpu, False))
     examples = workload.examples()
-    ruled = Ruled.by(policy, examples)
-    codes = 2 * np.unique(ruled.codes(catalog))
+    codes = 2 * np.unique(Ruled.by(policy, examples).codes(catalog))
     remembering = [
         number for number, rule in enumerate(rules) if rule.mechanism.new_history() is not None
     ]
