@@ -90,6 +90,8 @@ def test_assignment_is_the_first_match_whatever_the_rules_order(
         ({"side_effect": True}, {"flags": [0, 1, 2, 3]}, [2, 3]),
         ({"ecam": True}, {"flags": [0, 8, 9, 1]}, [1, 2]),
         ({"ecam": False}, {"flags": [0, 8, 9, 1]}, [0, 3]),
+        ({"bridge": True}, {"flags": [0, Flag.BRIDGE, 1, Flag.BRIDGE | 1]}, [1, 3]),
+        ({"bridge": False}, {"flags": [0, Flag.BRIDGE, 1, Flag.BRIDGE | 1]}, [0, 2]),
         ({"register_below": 256}, {"address": [0, 255, 256, (5 << 15) + 4]}, [0, 1, 3]),
         ({"register_from": 256}, {"address": [0, 255, 256, (5 << 15) + 4095]}, [2, 3]),
         ({"register_from": 4, "register_below": 8}, {"address": [3, 4, 7, 8]}, [1, 2]),

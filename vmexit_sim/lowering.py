@@ -37,7 +37,7 @@ from vmexit_sim.hypervisor.interrupt_context import (
     give_vcpu_back,
 )
 from vmexit_sim.hypervisor.platform import Platform
-from vmexit_sim.mechanisms import Mechanism
+from vmexit_sim.mechanisms import History, Mechanism
 from vmexit_sim.policy import AS_RECORDED, Policy, Rule
 from vmexit_sim.program import Actor, Program
 from vmexit_sim.steps import (
@@ -75,7 +75,7 @@ _NONE = np.zeros(0, np.int64)
 Columns = dict[str, npt.NDArray[np.int64]]
 
 _LOCATIONS = ("user", "kernel", "hardware")
-_FACTS = np.int16(~(Flag.TIMER | Flag.IRQCHIP))
+_FACTS = np.int16(~(Flag.TIMER | Flag.IRQCHIP | Flag.BRIDGE | Flag.VOLATILE))
 _FLAGS = 2 * max(Flag)
 """One more than the largest sum of flags."""
 
@@ -149,11 +149,12 @@ class Lowered:
         }
         number = vcpu << VCPU_SHIFT
         before = _NONE
+        histories = Histories(self.policy)
         blocks = (Ruled.by(self.policy, block) for block in workload.blocks(vcpu, streams, rows))
         for block, following in pairwise(chain(blocks, [None])):
             assert block is not None, "only the last is followed by nothing"
             after = _NONE if following is None else following.keys
-            codes = block.codes(self.catalog, before, after)
+            codes = 2 * block.codes(self.catalog, before, after) + histories.hits(block)
             place = np.minimum(np.searchsorted(self.codes, codes), len(self.codes) - 1)
             if (self.codes[place] != codes).any():
                 raise SimulationError("the workload makes accesses that its examples do not show")
@@ -198,7 +199,12 @@ def lower(
     rules = [*policy.rules, *AS_RECORDED]
     mechanisms = list(dict.fromkeys(rule.mechanism for rule in rules))
     examples = workload.examples()
-    codes = np.unique(Ruled.by(policy, examples).codes(catalog))
+    codes = 2 * np.unique(Ruled.by(policy, examples).codes(catalog))
+    remembering = [
+        number for number, rule in enumerate(rules) if rule.mechanism.new_history() is not None
+    ]
+    # Examples say which accesses there are, not in which order: each may hit or not.
+    codes = np.union1d(codes, codes[np.isin(codes // _WITHOUT_RULE, remembering)] + 1)
     classes = [_unpacked(int(code), examples.devices) for code in codes]
     decided: dict[object, tuple[AccessClass, ...]] = {}
     for rule, access in classes:
@@ -423,7 +429,7 @@ class Ruled:
         before: npt.NDArray[np.int64] = _NONE,
         after: npt.NDArray[np.int64] = _NONE,
     ) -> npt.NDArray[np.int64]:
-        """Everything that makes a class, packed into one number for each row.
+        """Everything that makes a class but whether it hits, as one number for each row.
 
         Args:
             catalog: where devices are emulated.
@@ -437,7 +443,8 @@ class Ruled:
         code = (self.rule * len(Space) + table.space) * len(_LOCATIONS) + location
         code = code * _DEVICES + np.where(self.by_device, table.device + 1, 0)
         code = code * _FLAGS + (table.flags & _FACTS)
-        for fact in (table.write, table.arrival != NEVER, *self._ends(before, after)):
+        ends = self._ends(before, after)
+        for fact in (table.write, table.arrival != NEVER, *ends, table.targets > 0):
             code = code * 2 + fact
         return code
 
@@ -462,16 +469,39 @@ class Ruled:
         return first, last
 
 
-_WITHOUT_RULE = len(Space) * len(_LOCATIONS) * _DEVICES * _FLAGS * 2**4
+class Histories:
+    """What a policy's mechanisms remember of one vCPU."""
+
+    def __init__(self, policy: Policy) -> None:
+        rules = (*policy.rules, *AS_RECORDED)
+        self._kept: list[tuple[list[int], History]] = []
+        for mechanism in dict.fromkeys(rule.mechanism for rule in rules):
+            history = mechanism.new_history()
+            if history is not None:
+                own = [n for n, rule in enumerate(rules) if rule.mechanism == mechanism]
+                self._kept.append((own, history))
+
+    def hits(self, block: Ruled) -> npt.NDArray[np.bool_]:
+        """Which rows of the vCPU's next block hit, each in its own mechanism's memory."""
+        hits = np.zeros(len(block.rule), np.bool_)
+        for rules, history in self._kept:
+            own = np.isin(block.rule, rules)
+            hits |= history.hits(block.table, own) & own
+        return hits
+
+
+_WITHOUT_RULE = len(Space) * len(_LOCATIONS) * _DEVICES * _FLAGS * 2**6
 
 
 def _rule_of(code: int) -> int:
-    """The rule that `Ruled.codes` packed."""
+    """The rule of a class."""
     return code // _WITHOUT_RULE
 
 
 def _unpacked(code: int, devices: Sequence[str]) -> tuple[int, AccessClass]:
-    """The rule and the class that `Ruled.codes` packed; `devices` names the table's devices."""
+    """The rule and the facts of a class; `devices` names the table's devices."""
+    code, hit = divmod(code, 2)
+    code, ipi = divmod(code, 2)
     code, last = divmod(code, 2)
     code, first = divmod(code, 2)
     code, open_loop = divmod(code, 2)
@@ -498,4 +528,7 @@ def _unpacked(code: int, devices: Sequence[str]) -> tuple[int, AccessClass]:
         end_of_interrupt=bool(flags & Flag.END_OF_INTERRUPT),
         spare_toggle=bool(flags & Flag.SPARE_TOGGLE),
         in_context=bool(flags & Flag.IN_CONTEXT),
+        local_apic=bool(flags & Flag.LOCAL_APIC),
+        ipi=bool(ipi),
+        hit=bool(hit),
     )

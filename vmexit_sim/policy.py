@@ -26,6 +26,7 @@ from vmexit_sim.guest.table import AccessTable, Agent, Flag, Kind, Phase, Space
 from vmexit_sim.hypervisor.host import Delivery
 from vmexit_sim.hypervisor.idle import FREE, Idle
 from vmexit_sim.mechanisms import Mechanism, make_mechanism
+from vmexit_sim.mechanisms.as_recorded import AsRecorded
 
 Mask = npt.NDArray[np.bool_]
 
@@ -46,6 +47,7 @@ class Match(Configured):
         absent: config reads that no function answers.
         side_effect: reads that change the device.
         ecam: config accesses that were recorded through ECAM.
+        bridge: config accesses to a PCI-to-PCI bridge.
         register_below: config registers below this number.
         register_from: config registers from this number on.
         registers: device registers: stretches of offsets into the register window, in bytes, both
@@ -62,6 +64,7 @@ class Match(Configured):
     absent: bool | None = None
     side_effect: bool | None = None
     ecam: bool | None = None
+    bridge: bool | None = None
     register_below: Annotated[int, Field(ge=1, le=4096)] | None = None
     register_from: Annotated[int, Field(ge=0, le=4095)] | None = None
     registers: Stretches | None = None
@@ -101,6 +104,7 @@ class Match(Configured):
             (self.absent, Flag.ABSENT),
             (self.side_effect, Flag.SIDE_EFFECT),
             (self.ecam, Flag.ECAM),
+            (self.bridge, Flag.BRIDGE),
         ):
             if wanted is not None:
                 mask &= table.has(flag) == wanted
@@ -202,11 +206,7 @@ class Policy(Configured):
         return bool((by_ecam[self.assign(table)] & config).any())
 
 
-AS_RECORDED: Sequence[Rule] = (
-    Rule(side="host", match=Match(space=["pci_config"], ecam=True), mechanism="trap_mmio"),  # type: ignore[arg-type]
-    Rule(side="host", match=Match(space=["pci_config", "port_io"]), mechanism="trap_pio"),  # type: ignore[arg-type]
-    Rule(side="host", match=Match(), mechanism="trap_mmio"),  # type: ignore[arg-type]
-)
+AS_RECORDED: Sequence[Rule] = (Rule(side="host", mechanism=AsRecorded()),)
 """What happens to an access that a policy does not speak of: every one of them traps."""
 
 

@@ -55,6 +55,7 @@ DECODE = Stage("decode", Role.HYPERVISOR)
 TO_USER = Stage("to user space", Role.HYPERVISOR)
 TO_KERNEL = Stage("back to kernel", Role.HYPERVISOR)
 EMULATE = Stage("device emulation", Role.HYPERVISOR)
+DELIVER = Stage("IPI delivery", Role.HYPERVISOR)
 STATE_CHANGE = Stage("state change", Role.HYPERVISOR)
 REFRESH = Stage("page refresh", Role.HYPERVISOR)
 INJECT = Stage("injection", Role.HYPERVISOR)
@@ -81,14 +82,19 @@ TIME_SLICE = 3 * MILLISECOND
 """How long a vCPU computes before others are let onto its CPU, unless said otherwise: what Linux
 gives a task of ordinary weight on a host of eight CPUs or more. Recalled [M]: sweep it."""
 
-Via = Literal["port", "mmio", "hypercall"]
+LEFT = Register("IPI targets left")
+
+Via = Literal["port", "mmio", "hypercall", "msr"]
 
 PORT_EXIT = "IO_INSTRUCTION"
 MMIO_EXIT = "EPT_MISCONFIG"
 READ_ONLY_EXIT = "EPT_VIOLATION"
 HYPERCALL_EXIT = "VMCALL"
 INTERRUPT_EXIT = "EXTERNAL_INTERRUPT"
-EOI_EXIT = "APIC_ACCESS"
+EOI_EXIT = APIC_EXIT = "APIC_ACCESS"
+APIC_WRITE_EXIT = "APIC_WRITE"
+MSR_WRITE_EXIT = "MSR_WRITE"
+MSR_READ_EXIT = "MSR_READ"
 """Exit reasons, as ``perf kvm stat`` names them on VMX."""
 
 
@@ -112,8 +118,12 @@ class AccessClass:
         device: which device it is, if a mechanism of the policy asks (`by_device`); else "".
         interrupt: an interrupt brings the vCPU here.
         end_of_interrupt: its service ends with this access.
-        spare_toggle: a decode toggle that whoever sizes all BARs of a function at once spares.
+        spare_toggle: an access to COMMAND between two sizings, which whoever sizes all BARs of a
+            function at once spares.
         in_context: it is made in a vCPU's interrupt context, see `interrupt_context`.
+        local_apic: they go to the local APIC's page in memory.
+        ipi: they send interrupts to vCPUs, `targets` says to how many.
+        hit: their mechanism's memory of the accesses before says yes (`Mechanism.new_history`).
     """
 
     space: Space
@@ -133,6 +143,17 @@ class AccessClass:
     end_of_interrupt: bool = False
     spare_toggle: bool = False
     in_context: bool = False
+    local_apic: bool = False
+    ipi: bool = False
+    hit: bool = False
+
+    @property
+    def recorded_via(self) -> Literal["port", "mmio", "msr"]:
+        """The sort of instruction that was recorded."""
+        if self.space is Space.MSR:
+            return "msr"
+        is_config_by_ports = self.space is Space.PCI_CONFIG and not self.ecam
+        return "port" if self.space is Space.PORT_IO or is_config_by_ports else "mmio"
 
 
 class Cause(Protocol):
@@ -380,14 +401,18 @@ class Host:
         if self.platform.nesting is not None:
             for _ in range(self.platform.nesting.user_exits):
                 yield spend(L1_EXITS, self.platform.nesting.l1_exit.value)
+        yield from self.under_vmm_lock(body)
+        yield spend(TO_KERNEL, self.cost("to_kernel"))
+        if via == "mmio":
+            yield spend(TO_KERNEL, self.cost("complete_mmio"))
+
+    def under_vmm_lock(self, body: Iterable[Step]) -> Steps:
+        """The device code itself, for a thread that is in the VMM's user space already."""
         yield from self.sleep_on(self.vmm_lock, WAIT_VMM_LOCK, priority=Column("vcpu"))
         for visitor in self.visitors:
             yield from aside(visitor(), "user space")
         yield from body
         yield release(self.vmm_lock)
-        yield spend(TO_KERNEL, self.cost("to_kernel"))
-        if via == "mmio":
-            yield spend(TO_KERNEL, self.cost("complete_mmio"))
 
     def emulate(self, access: AccessClass, via: Via, body: Iterable[Step] | None = None) -> Steps:
         """The device's part, wherever the device is: in user space, or right in the kernel."""
@@ -402,7 +427,24 @@ class Host:
         yield spend(EMULATE, Column("emulate"))
         if access.decode_toggle:
             yield spend(STATE_CHANGE, self.cost("state_change"))
+        if access.ipi:
+            yield from self.deliver_ipis()
         yield stamp(Moment.DONE)
+
+    def deliver_ipis(self, of: Register | None = None) -> Steps:
+        """The interrupt controller passes an access's interrupt on to each target in turn.
+
+        Args:
+            of: the register that names the access; None: the current one.
+        """
+        yield let(LEFT, Column("targets", of))
+        yield loop(
+            [
+                when(LEFT, "==", 0, [leave()]),
+                spend(DELIVER, self.cost("deliver_ipi"), whose=of),
+                let(LEFT, LEFT, "-", 1),
+            ]
+        )
 
     def trap(self, access: AccessClass, via: Via, reason: str) -> Steps:
         """One whole exit that emulates one access."""

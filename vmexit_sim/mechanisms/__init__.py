@@ -1,20 +1,27 @@
 """Mechanisms: the ways of reaching an emulated device, one small module each."""
 
 from vmexit_sim.mechanisms import (
+    as_recorded,
     batched_hypercall,
+    cached,
     coalesced_mmio,
+    decode_toggle_batching,
     hypercall,
+    instruction_cluster,
     ioeventfd,
     native,
     operation_hypercall,
     paravirtual_front_end,
     passthrough,
+    pv_ipi,
     read_only_page,
     trap_mmio,
+    trap_msr,
     trap_pio,
 )
 from vmexit_sim.mechanisms.base import (
     MECHANISMS,
+    History,
     Mechanism,
     SideActor,
     make_mechanism,
@@ -24,11 +31,16 @@ from vmexit_sim.mechanisms.base import (
 
 __all__ = [
     "MECHANISMS",
+    "History",
     "Mechanism",
     "SideActor",
+    "as_recorded",
     "batched_hypercall",
+    "cached",
     "coalesced_mmio",
+    "decode_toggle_batching",
     "hypercall",
+    "instruction_cluster",
     "ioeventfd",
     "make_mechanism",
     "name_of",
@@ -36,8 +48,10 @@ __all__ = [
     "operation_hypercall",
     "paravirtual_front_end",
     "passthrough",
+    "pv_ipi",
     "read_only_page",
     "register",
     "trap_mmio",
+    "trap_msr",
     "trap_pio",
 ]

@@ -14,15 +14,16 @@ from vmexit_sim.guest.generators.bar_sizing import BarSizing
 from vmexit_sim.guest.generators.enumeration import Enumeration, Function
 from vmexit_sim.guest.generators.interrupted import Interrupted
 from vmexit_sim.guest.generators.interrupts import InterruptService
+from vmexit_sim.guest.generators.ipi import Ipi
 from vmexit_sim.guest.generators.spread import Spread
 
 __all__ = [
     "BarSizing", "Enumeration", "Function", "Generator", "InterruptService", "Interrupted",
-    "Spread",
+    "Ipi", "Spread",
 ]  # fmt: skip
 
 Generator = Annotated[
-    Spread | BarSizing | Enumeration | InterruptService | Interrupted,
+    Spread | BarSizing | Enumeration | InterruptService | Interrupted | Ipi,
     Discriminator("kind"),
 ]
 """Any of them, as files state it: a table with a `kind`."""
