@@ -1,8 +1,17 @@
 """What all tests share."""
 
 import os
+from collections.abc import Callable
 
+import numpy as np
+import pytest
 from hypothesis import HealthCheck, settings
+
+from vmexit_sim.engine import run
+from vmexit_sim.guest.workload import Workload
+from vmexit_sim.lowering import Lowered
+from vmexit_sim.measure.records import RunResult
+from vmexit_sim.streams import Streams
 
 # A first run on a cold cache may be slow; that says nothing of what is tested. In CI the examples
 # are the same each time, so that a failure belongs to the change; elsewhere they are always new.
@@ -13,3 +22,27 @@ settings.register_profile(
     derandomize="CI" in os.environ,
 )
 settings.load_profile("default")
+
+OnBoth = Callable[[Lowered, Workload], RunResult]
+
+
+@pytest.fixture(scope="session")
+def on_both_engines() -> OnBoth:
+    """Run on both engines, insist that they agree to the last bit, and return what they say."""
+
+    def run_on_both(lowered: Lowered, workload: Workload) -> RunResult:
+        one, other = (
+            run(lowered, workload, Streams(7), engine=engine, keep_rows=True)
+            for engine in ("simpy", "compiled")
+        )
+        rows, others = one.to_columns(), other.to_columns()
+        assert list(rows) == list(others)
+        for name, column in rows.items():
+            assert np.array_equal(column, others[name]), name
+        assert (one.finish, one.exits, one.resources) == (
+            other.finish, other.exits, other.resources,
+        )  # fmt: skip
+        assert np.array_equal(one.summary.totals, other.summary.totals)
+        return one
+
+    return run_on_both

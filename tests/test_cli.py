@@ -245,3 +245,28 @@ def test_a_side_core_shows_how_busy_it_is_and_at_work(cli: Any) -> None:
     assert re.search(r"side core: core +1 +0 +100\.00%", ended.out)
     assert "side core: core at work" in ended.out
     assert "EPT_MISCONFIG" not in ended.out
+
+
+def test_compare_shows_who_waits_for_cpus_and_what_idling_costs(cli: Any) -> None:
+    chosen = ("spread", "--policy", "linux-default", "idle-poll", "--reps", "2")
+    plain = cli("compare", *chosen[:3], "--reps", "2").out
+    assert "Host CPUs" not in plain
+    assert "How the guest waits" not in plain
+    shown = cli("compare", *chosen, "--cpus", "1", "--time-slice", "2 ms").out
+    assert "1 host CPU, slices of 2 ms" in shown
+    assert "How the guest waits" in shown
+    assert "steal" in shown
+    document = cli("compare", *chosen, "--cpus", "1", "--json").document
+    free, poll = document["policies"]
+    assert "idle" not in free
+    assert set(poll["idle"]) == {"asleep_ps", "burnt", "cpu_share"}
+    assert set(free["host_cpus"]) == {"utilisation", "stolen_ps", "waited_ps"}
+
+
+def test_run_shows_halts_but_not_their_sleep_among_what_exits_cost(cli: Any) -> None:
+    chosen = ("interrupt-service", "--policy", "halt-poll-never")
+    shown = cli("run", *chosen).out
+    assert re.search(r"HLT +[\d,]+ +[\d.]+% +- ", shown)
+    assert "HLT's time is sleep" in shown
+    assert "idle time" in shown
+    assert cli("run", *chosen, "--json").document["blocks"][0]["idle"]["asleep_ps"] > 0

@@ -90,6 +90,8 @@ def test_assignment_is_the_first_match_whatever_the_rules_order(
         ({"side_effect": True}, {"flags": [0, 1, 2, 3]}, [2, 3]),
         ({"ecam": True}, {"flags": [0, 8, 9, 1]}, [1, 2]),
         ({"ecam": False}, {"flags": [0, 8, 9, 1]}, [0, 3]),
+        ({"bridge": True}, {"flags": [0, Flag.BRIDGE, 1, Flag.BRIDGE | 1]}, [1, 3]),
+        ({"bridge": False}, {"flags": [0, Flag.BRIDGE, 1, Flag.BRIDGE | 1]}, [0, 2]),
         ({"register_below": 256}, {"address": [0, 255, 256, (5 << 15) + 4]}, [0, 1, 3]),
         ({"register_from": 256}, {"address": [0, 255, 256, (5 << 15) + 4095]}, [2, 3]),
         ({"register_from": 4, "register_below": 8}, {"address": [3, 4, 7, 8]}, [1, 2]),
@@ -247,3 +249,59 @@ def test_qemu_coalesces_the_e1000s_registers_but_those_that_must_not_wait() -> N
                  if name_of(rule.mechanism) == "coalesced_mmio"]  # fmt: skip
     decided = dict(zip(names, np.isin(policy.assign(table), coalesced), strict=True))
     assert [name for name, waits in decided.items() if waits] == ["EECD", "ITR", "RDT", "last"]
+
+
+def written(folder: Path, **policies: str) -> None:
+    for name, text in policies.items():
+        (folder / f"{name}.toml").write_text(f'title = "{name}"\n{text}', encoding="utf-8")
+
+
+OWN_RULE = """
+[[rules]]
+side = "host"
+match = { write = true }
+mechanism = "hypercall"
+"""
+
+
+def test_own_rules_come_before_those_of_the_policy_that_is_extended(tmp_path: Path) -> None:
+    written(tmp_path, mine=f'extends = "linux-default"\n{OWN_RULE}')
+    mine = load_policy(str(tmp_path / "mine.toml"))
+    base = load_policy("linux-default")
+    assert mine.rules[1:] == base.rules
+    assert mine.rules[0].match.write
+    assert (mine.title, mine.name, mine.about, mine.source) == ("mine", "mine", "", "")
+
+
+def test_idle_and_delivery_are_inherited_unless_stated(tmp_path: Path) -> None:
+    written(
+        tmp_path,
+        base='delivery = "posted"\n[idle]\nguest = "poll"\n',
+        heir='extends = "base.toml"\n',
+        other='extends = "heir.toml"\ndelivery = "exit"\n[idle]\nguest = "halt"\n',
+    )
+    base, heir, other = (
+        load_policy(str(tmp_path / f"{n}.toml")) for n in ("base", "heir", "other")
+    )
+    assert (heir.delivery, heir.idle) == (base.delivery, base.idle)
+    assert (other.delivery, other.idle.guest) == ("exit", "halt")
+
+
+def test_policies_that_extend_each_other_are_refused(tmp_path: Path) -> None:
+    written(tmp_path, a='extends = "b.toml"\n', b='extends = "a.toml"\n')
+    with pytest.raises(InputError, match="a extends b extends a"):
+        load_policy(str(tmp_path / "a.toml"))
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [('"linux-defualt"', r"mine\.toml: extends.*linux-default"), ("3", "extends.*no model's name"),
+     ('"broken.toml"', r"broken\.toml: rules\.0\.side")],
+)  # fmt: skip
+def test_a_mistake_in_what_is_extended_is_told_where_it_is(
+    stated: str, message: str, tmp_path: Path
+) -> None:
+    broken = OWN_RULE.replace("host", "middle")
+    written(tmp_path, mine=f"extends = {stated}\n", broken=broken)
+    with pytest.raises(InputError, match=message):
+        load_policy(str(tmp_path / "mine.toml"))

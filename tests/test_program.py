@@ -54,7 +54,7 @@ def exponential(mean: str) -> Any:
 
 def assembled(*routines: list[Step], vcpus: int = 1) -> Program:
     assembler = Assembler(vcpus)
-    return assembler.program([assembler.routine([*steps, Halt()]) for steps in routines], 0, [])
+    return assembler.program([assembler.routine([*steps, Halt()]) for steps in routines], 0, 0, [])
 
 
 def ops(program: Program) -> list[Op]:
@@ -76,7 +76,7 @@ def test_what_costs_nothing_is_no_row() -> None:
 def test_a_constant_cost_of_a_class_is_booked_with_the_class() -> None:
     assembler = Assembler(1)
     steps = [spend(WORK, Constant(value="5 ns")), spend(WORK, 2), spend(MORE, 1), Halt()]
-    program = assembler.program([assembler.routine(steps, of_class=True)], 0, [])
+    program = assembler.program([assembler.routine(steps, of_class=True)], 0, 0, [])
     booked = {program.stages[number]: time for number, time in program.fixed[0].items()}
     assert booked == {WORK: 5002, MORE: 1}
 

@@ -14,6 +14,7 @@ from vmexit_sim.errors import InputError
 from vmexit_sim.guest.selection import select
 from vmexit_sim.guest.table import Flag, Kind, Phase, Space, make_table
 from vmexit_sim.guest.table_file import save_table
+from vmexit_sim.lowering import HostCpus
 from vmexit_sim.scenario import (
     RANDOM_REPLICATIONS,
     Scenario,
@@ -176,3 +177,23 @@ def test_a_measured_cost_stands_beside_the_scenario(tmp_path: Path) -> None:
 def test_a_device_catalog_stands_beside_the_scenario(tmp_path: Path) -> None:
     (tmp_path / "mine-devices.toml").write_text(catalog.names("devices")["qemu"].read_text())
     assert open_scenario(scenario(devices="mine-devices.toml"), tmp_path / "mine.toml")
+
+
+def test_host_cpus_stand_in_the_scenario() -> None:
+    assert scenario().host_cpus is None
+    assert scenario(cpus=2).host_cpus == HostCpus(2)
+    assert scenario(cpus=2, time_slice="1 ms").host_cpus == HostCpus(2, 10**9)
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"cpus": 0}, "cpus.*greater than or equal to 1"),
+        ({"cpus": 1, "time_slice": "10 ns"}, "time_slice.*give 1 us or more"),
+        ({"cpus": 1, "time_slice": "10"}, "time_slice.*no unit"),
+        ({"time_slice": "1 ms"}, "state cpus, too"),
+    ],
+)
+def test_host_cpus_that_do_not_fit_are_refused(keys: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        scenario(**keys)

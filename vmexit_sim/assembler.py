@@ -97,12 +97,13 @@ class Assembler:
         assert (self._ahead, self._pending) == (0, None), "a routine ends by going elsewhere"
         return entry
 
-    def program(self, entries: list[int], end: int, actors: list[Actor]) -> Program:
+    def program(self, entries: list[int], asking: int, end: int, actors: list[Actor]) -> Program:
         """The finished program."""
         return Program(
             rows=list(self.rows),
             fixed=[self.fixed[entry] for entry in entries],
             entries=entries,
+            asking=asking,
             end=end,
             actors=actors,
             stages=list(self._stages),

@@ -68,6 +68,8 @@ def compare(
     *,
     policy: Names = None,
     platform: str | None = None,
+    cpus: Annotated[int | None, Parameter(validator=_at_least(1))] = None,
+    time_slice: str | None = None,
     only: Names = None,
     during: Names = None,
     timers: Flag = False,
@@ -92,6 +94,10 @@ def compare(
         Policies to compare, by name or path; the first is what the others are compared with.
     platform
         Whose exit costs to use.
+    cpus
+        Physical CPUs of the host; by default one for every thread, so that nobody waits for one.
+    time_slice
+        How long a vCPU computes before others are let onto its CPU ("3 ms").
     only
         Of a recording, keep these accesses: spaces (pci_config, mmio, …), kinds of operation
         (bar_sizing, interrupt_service, …), phases, or devices (* stands for anything).
@@ -117,9 +123,12 @@ def compare(
 
     opened = _opened(
         scenario,
-        {"policies": policy, "platform": platform, "replications": reps, "seed": seed},
+        {
+            "policies": policy, "platform": platform, "replications": reps, "seed": seed,
+            "cpus": cpus, "time_slice": time_slice,
+        },
         {"only": only, "during": during, "timers": timers, "deliveries": deliveries},
-    )
+    )  # fmt: skip
     workers = jobs or os.cpu_count() or 1
     if json:
         from vmexit_sim.present import documents
@@ -142,6 +151,8 @@ def run(
     *,
     policy: str | None = None,
     platform: str | None = None,
+    cpus: Annotated[int | None, Parameter(validator=_at_least(1))] = None,
+    time_slice: str | None = None,
     only: Names = None,
     during: Names = None,
     timers: Flag = False,
@@ -162,6 +173,10 @@ def run(
         The policy; by default the scenario's first.
     platform
         Whose exit costs to use.
+    cpus
+        As for `compare`.
+    time_slice
+        As for `compare`.
     only
         As for `compare`.
     during
@@ -188,9 +203,12 @@ def run(
     chosen = None if policy is None else [policy]
     opened = _opened(
         scenario,
-        {"policies": chosen, "platform": platform, "seed": seed},
+        {
+            "policies": chosen, "platform": platform, "seed": seed,
+            "cpus": cpus, "time_slice": time_slice,
+        },
         {"only": only, "during": during, "timers": timers, "deliveries": deliveries},
-    )
+    )  # fmt: skip
     results = [
         (block, run_once(opened, opened.policies[0], block, replication,
                          keep_rows=True if records is not None else None, engine=engine))

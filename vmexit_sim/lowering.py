@@ -21,24 +21,23 @@ import numpy.typing as npt
 
 from vmexit_sim.assembler import Assembler
 from vmexit_sim.device import DeviceCatalog
-from vmexit_sim.errors import SimulationError
+from vmexit_sim.errors import InputError, SimulationError
 from vmexit_sim.guest.table import NEVER, AccessTable, Flag, Space
 from vmexit_sim.guest.workload import Workload
-from vmexit_sim.hypervisor.host import COMPUTE, IDLE, AccessClass, Host
+from vmexit_sim.hypervisor.host import COMPUTE, IDLE, TIME_SLICE, AccessClass, Host
 from vmexit_sim.hypervisor.interrupt_context import (
     ARRIVED,
-    BETWEEN_SERVICES,
     CAUSE,
-    IS_CONTEXT,
     NO_MORE,
     OVER,
     at_the_end,
     begin_context,
+    between_services,
     borrow_vcpu,
     give_vcpu_back,
 )
 from vmexit_sim.hypervisor.platform import Platform
-from vmexit_sim.mechanisms import Mechanism
+from vmexit_sim.mechanisms import History, Mechanism
 from vmexit_sim.policy import AS_RECORDED, Policy, Rule
 from vmexit_sim.program import Actor, Program
 from vmexit_sim.steps import (
@@ -52,25 +51,23 @@ from vmexit_sim.steps import (
     Operand,
     Register,
     Stage,
-    Step,
     Steps,
     aside,
     leave,
     let,
     loop,
-    release,
     spend,
     stamp,
     take,
     when,
 )
 from vmexit_sim.streams import Streams
-from vmexit_sim.units import MILLISECOND
 
 VCPU_SHIFT = 40
 """An access's number is its vCPU << 40 | its place in that vCPU's program order."""
 
 REMAINING = Register("guest time remaining")
+IDLE_UNTIL = Register("guest idles until")
 SINCE = Register("guest time since")
 
 _NONE = np.zeros(0, np.int64)
@@ -78,7 +75,7 @@ _NONE = np.zeros(0, np.int64)
 Columns = dict[str, npt.NDArray[np.int64]]
 
 _LOCATIONS = ("user", "kernel", "hardware")
-_FACTS = np.int16(~(Flag.TIMER | Flag.IRQCHIP))
+_FACTS = np.int16(~(Flag.TIMER | Flag.IRQCHIP | Flag.BRIDGE | Flag.VOLATILE))
 _FLAGS = 2 * max(Flag)
 """One more than the largest sum of flags."""
 
@@ -100,10 +97,19 @@ class HostCpus:
     Attributes:
         count: how many.
         time_slice: how long a vCPU computes before others are let onto its CPU, in ps.
+
+    Raises:
+        InputError: no CPU, or no time.
     """
 
     count: int
-    time_slice: int = 3 * MILLISECOND
+    time_slice: int = TIME_SLICE
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise InputError("must be 1 or more", key="cpus", value=self.count)
+        if self.time_slice < 1:
+            raise InputError("must be longer than 0", key="time_slice", value=self.time_slice)
 
 
 @dataclass(frozen=True)
@@ -143,11 +149,12 @@ class Lowered:
         }
         number = vcpu << VCPU_SHIFT
         before = _NONE
+        histories = Histories(self.policy)
         blocks = (Ruled.by(self.policy, block) for block in workload.blocks(vcpu, streams, rows))
         for block, following in pairwise(chain(blocks, [None])):
             assert block is not None, "only the last is followed by nothing"
             after = _NONE if following is None else following.keys
-            codes = block.codes(self.catalog, before, after)
+            codes = 2 * block.codes(self.catalog, before, after) + histories.hits(block)
             place = np.minimum(np.searchsorted(self.codes, codes), len(self.codes) - 1)
             if (self.codes[place] != codes).any():
                 raise SimulationError("the workload makes accesses that its examples do not show")
@@ -192,7 +199,12 @@ def lower(
     rules = [*policy.rules, *AS_RECORDED]
     mechanisms = list(dict.fromkeys(rule.mechanism for rule in rules))
     examples = workload.examples()
-    codes = np.unique(Ruled.by(policy, examples).codes(catalog))
+    codes = 2 * np.unique(Ruled.by(policy, examples).codes(catalog))
+    remembering = [
+        number for number, rule in enumerate(rules) if rule.mechanism.new_history() is not None
+    ]
+    # Examples say which accesses there are, not in which order: each may hit or not.
+    codes = np.union1d(codes, codes[np.isin(codes // _WITHOUT_RULE, remembering)] + 1)
     classes = [_unpacked(int(code), examples.devices) for code in codes]
     decided: dict[object, tuple[AccessClass, ...]] = {}
     for rule, access in classes:
@@ -202,6 +214,7 @@ def lower(
         platform,
         vcpus=workload.vcpus,
         delivery=policy.delivery,
+        idle=policy.idle,
         causes=(
             *(mechanism for mechanism in mechanisms if mechanism.interrupts),
             *((ARRIVED, NO_MORE) if workload.contexts else ()),
@@ -214,11 +227,9 @@ def lower(
     if cpus is not None and cpus.count < vcpu_threads + _threads(used, host, workload.vcpus):
         host = replace(host, cpus=cpus.count, time_slice=cpus.time_slice)
     assembler = Assembler(workload.vcpus)
-    start = assembler.routine(host.thread(_steps(NextAccess())))
+    start = assembler.routine([NextAccess()])
     end = assembler.routine(_the_end(host, mechanisms, with_contexts=bool(workload.contexts)))
-    actors = [
-        _vcpu(assembler, host, workload.contexts, vcpu, start) for vcpu in range(workload.vcpus)
-    ]
+    actors = [_vcpu(assembler, workload.contexts, vcpu, start) for vcpu in range(workload.vcpus)]
     for mechanism in used:
         for side in mechanism.actors(host):
             entry = assembler.routine([*side.steps, Halt()])
@@ -235,20 +246,18 @@ def lower(
                 of_class=True,
             )
         )
-    program = assembler.program(entries, end, actors)
+    program = assembler.program(entries, start, end, actors)
     return Lowered(program, policy, codes, catalog)
 
 
-def _vcpu(
-    assembler: Assembler, host: Host, contexts: Mapping[int, int], stream: int, start: int
-) -> Actor:
+def _vcpu(assembler: Assembler, contexts: Mapping[int, int], stream: int, start: int) -> Actor:
     """Who makes a stream's accesses: a vCPU, or its interrupt context, which is no thread."""
     if stream in contexts:
         vcpu = contexts[stream]
         entry = assembler.routine([*begin_context(vcpu), NextAccess()])
         return Actor(f"interrupt context of vCPU {vcpu}", entry, stream, True)
     if contexts and stream not in contexts.values():
-        start = assembler.routine(host.thread(_steps(let(OVER, 1), NextAccess())))
+        start = assembler.routine([let(OVER, 1), NextAccess()])
     return Actor(f"vCPU {stream}", start, stream, True)
 
 
@@ -258,14 +267,8 @@ def _the_end(host: Host, mechanisms: Sequence[Mechanism], *, with_contexts: bool
         yield from mechanism.at_end(host)
     if with_contexts:
         yield from at_the_end(host, list(_served(host)))
-    if host.cpus is not None:
-        cpu = [release(host.cpu)]
-        yield from [when(IS_CONTEXT, "==", 0, cpu)] if with_contexts else cpu
+    yield from host.end()
     yield Halt()
-
-
-def _steps(*steps: Step) -> Steps:
-    yield from steps
 
 
 def _threads(mechanisms: Iterable[Mechanism], host: Host, vcpus: int) -> int:
@@ -289,19 +292,22 @@ def _one_access(
     host: Host, mechanism: Mechanism, others: Sequence[Mechanism], access: AccessClass
 ) -> Steps:
     """The guest's part around one access."""
+    if not access.in_context:
+        yield from host.begin()
     if access.waited:
         for each in (mechanism, *others):
             yield from aside(each.before_halt(host), "halt")
     if access.open_loop:
-        idle = BETWEEN_SERVICES if access.in_context else IDLE
         yield let(REMAINING, Column("arrival"), "-", Clock())
-        yield when(REMAINING, ">", 0, _guest_time(host, idle, REMAINING))
+        arrives = _idle_time(host, REMAINING, in_context=access.in_context)
+        yield when(REMAINING, ">", 0, arrives)
     if access.waited:
-        yield from _guest_time(host, IDLE, Column("compute"))
+        yield from _idle_time(host, Column("compute"))
     else:
         yield from host.refill_caches()
         yield from _guest_time(host, COMPUTE, Column("compute"))
-        yield from host.end_of_compute()
+        if not access.in_context:
+            yield from host.end_of_compute()
     if access.in_context and access.interrupt:
         yield from borrow_vcpu(host)
     yield stamp(Moment.START)
@@ -331,6 +337,29 @@ def _guest_time(host: Host, stage: Stage, amount: Operand) -> Steps:
             when(CAUSE, "==", TIMED_OUT, [leave()]),
             let(SINCE, Clock(), "-", SINCE),
             let(REMAINING, REMAINING, "-", SINCE),
+            *_served(host),
+        ]
+    )
+
+
+def _idle_time(host: Host, amount: Operand, *, in_context: bool = False) -> Steps:
+    """Time with nothing to do, spent as the policy has it; a vCPU's interrupt context just waits.
+
+    What is waited for comes at its moment, whether or not interrupts were served meanwhile.
+    """
+    if host.idle.is_free and host.cpus is None and not host.causes:
+        yield spend(IDLE, amount)
+        return
+    yield let(IDLE_UNTIL, Clock(), "+", amount)
+    if in_context:
+        wait = between_services(host, IDLE_UNTIL)
+    else:
+        wait = host.idle.wait(host, host.interrupts, into=CAUSE, until=IDLE_UNTIL)
+    yield loop(
+        [
+            when(Clock(), ">=", IDLE_UNTIL, [leave()]),
+            *wait,
+            when(CAUSE, "==", TIMED_OUT, [leave()]),
             *_served(host),
         ]
     )
@@ -401,7 +430,7 @@ class Ruled:
         before: npt.NDArray[np.int64] = _NONE,
         after: npt.NDArray[np.int64] = _NONE,
     ) -> npt.NDArray[np.int64]:
-        """Everything that makes a class, packed into one number for each row.
+        """Everything that makes a class but whether it hits, as one number for each row.
 
         Args:
             catalog: where devices are emulated.
@@ -415,7 +444,8 @@ class Ruled:
         code = (self.rule * len(Space) + table.space) * len(_LOCATIONS) + location
         code = code * _DEVICES + np.where(self.by_device, table.device + 1, 0)
         code = code * _FLAGS + (table.flags & _FACTS)
-        for fact in (table.write, table.arrival != NEVER, *self._ends(before, after)):
+        ends = self._ends(before, after)
+        for fact in (table.write, table.arrival != NEVER, *ends, table.targets > 0):
             code = code * 2 + fact
         return code
 
@@ -440,16 +470,39 @@ class Ruled:
         return first, last
 
 
-_WITHOUT_RULE = len(Space) * len(_LOCATIONS) * _DEVICES * _FLAGS * 2**4
+class Histories:
+    """What a policy's mechanisms remember of one vCPU."""
+
+    def __init__(self, policy: Policy) -> None:
+        rules = (*policy.rules, *AS_RECORDED)
+        self._kept: list[tuple[list[int], History]] = []
+        for mechanism in dict.fromkeys(rule.mechanism for rule in rules):
+            history = mechanism.new_history()
+            if history is not None:
+                own = [n for n, rule in enumerate(rules) if rule.mechanism == mechanism]
+                self._kept.append((own, history))
+
+    def hits(self, block: Ruled) -> npt.NDArray[np.bool_]:
+        """Which rows of the vCPU's next block hit, each in its own mechanism's memory."""
+        hits = np.zeros(len(block.rule), np.bool_)
+        for rules, history in self._kept:
+            own = np.isin(block.rule, rules)
+            hits |= history.hits(block.table, own) & own
+        return hits
+
+
+_WITHOUT_RULE = len(Space) * len(_LOCATIONS) * _DEVICES * _FLAGS * 2**6
 
 
 def _rule_of(code: int) -> int:
-    """The rule that `Ruled.codes` packed."""
+    """The rule of a class."""
     return code // _WITHOUT_RULE
 
 
 def _unpacked(code: int, devices: Sequence[str]) -> tuple[int, AccessClass]:
-    """The rule and the class that `Ruled.codes` packed; `devices` names the table's devices."""
+    """The rule and the facts of a class; `devices` names the table's devices."""
+    code, hit = divmod(code, 2)
+    code, ipi = divmod(code, 2)
     code, last = divmod(code, 2)
     code, first = divmod(code, 2)
     code, open_loop = divmod(code, 2)
@@ -476,4 +529,7 @@ def _unpacked(code: int, devices: Sequence[str]) -> tuple[int, AccessClass]:
         end_of_interrupt=bool(flags & Flag.END_OF_INTERRUPT),
         spare_toggle=bool(flags & Flag.SPARE_TOGGLE),
         in_context=bool(flags & Flag.IN_CONTEXT),
+        local_apic=bool(flags & Flag.LOCAL_APIC),
+        ipi=bool(ipi),
+        hit=bool(hit),
     )

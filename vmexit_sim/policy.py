@@ -19,12 +19,14 @@ import numpy.typing as npt
 from pydantic import BeforeValidator, Field, InstanceOf, model_validator
 
 from vmexit_sim.catalog import find
-from vmexit_sim.configuration import Configured, Size, checked, misfit, read_toml
+from vmexit_sim.configuration import Configured, Size, checked, misfit, read_extending
 from vmexit_sim.device import LARGEST_WINDOW, Stretches, refuse_backward
 from vmexit_sim.errors import InputError, InputErrors
 from vmexit_sim.guest.table import AccessTable, Agent, Flag, Kind, Phase, Space
 from vmexit_sim.hypervisor.host import Delivery
+from vmexit_sim.hypervisor.idle import FREE, Idle
 from vmexit_sim.mechanisms import Mechanism, make_mechanism
+from vmexit_sim.mechanisms.as_recorded import AsRecorded
 
 Mask = npt.NDArray[np.bool_]
 
@@ -45,6 +47,7 @@ class Match(Configured):
         absent: config reads that no function answers.
         side_effect: reads that change the device.
         ecam: config accesses that were recorded through ECAM.
+        bridge: config accesses to a PCI-to-PCI bridge.
         register_below: config registers below this number.
         register_from: config registers from this number on.
         registers: device registers: stretches of offsets into the register window, in bytes, both
@@ -61,6 +64,7 @@ class Match(Configured):
     absent: bool | None = None
     side_effect: bool | None = None
     ecam: bool | None = None
+    bridge: bool | None = None
     register_below: Annotated[int, Field(ge=1, le=4096)] | None = None
     register_from: Annotated[int, Field(ge=0, le=4095)] | None = None
     registers: Stretches | None = None
@@ -100,6 +104,7 @@ class Match(Configured):
             (self.absent, Flag.ABSENT),
             (self.side_effect, Flag.SIDE_EFFECT),
             (self.ecam, Flag.ECAM),
+            (self.bridge, Flag.BRIDGE),
         ):
             if wanted is not None:
                 mask &= table.has(flag) == wanted
@@ -168,6 +173,7 @@ class Policy(Configured):
         source: where it was proposed or done.
         bound: it marks what could at best (or without virtualisation) be had; no proposal.
         delivery: how interrupts get into the running guest: by exits, or posted.
+        idle: how the guest waits, and the host with it; by default waiting is free.
         rules: in order; the first match decides.
     """
 
@@ -177,6 +183,7 @@ class Policy(Configured):
     source: str = ""
     bound: bool = False
     delivery: Delivery = "exit"
+    idle: Idle = FREE
     rules: list[Rule] = Field(default_factory=list)
 
     def assign(self, table: AccessTable) -> npt.NDArray[np.int64]:
@@ -199,21 +206,38 @@ class Policy(Configured):
         return bool((by_ecam[self.assign(table)] & config).any())
 
 
-AS_RECORDED: Sequence[Rule] = (
-    Rule(side="host", match=Match(space=["pci_config"], ecam=True), mechanism="trap_mmio"),  # type: ignore[arg-type]
-    Rule(side="host", match=Match(space=["pci_config", "port_io"]), mechanism="trap_pio"),  # type: ignore[arg-type]
-    Rule(side="host", match=Match(), mechanism="trap_mmio"),  # type: ignore[arg-type]
-)
+AS_RECORDED: Sequence[Rule] = (Rule(side="host", mechanism=AsRecorded()),)
 """What happens to an access that a policy does not speak of: every one of them traps."""
 
 
 def load_policy(name: str, beside: Path | None = None) -> Policy:
     """The policy of that name or file.
 
+    A file may say ``extends = "NAME"``: its own rules come before those of the policy that it
+    names, and what it does not state of `delivery` and `idle` is as there.
+
     Raises:
-        InputError: no such policy, or its file does not fit.
+        InputError: no such policy, its file does not fit, or policies extend each other in a
+            circle.
     """
     path = find("policies", name, beside)
-    data: dict[str, Any] = read_toml(path)
+    data = read_extending(path, "policies", _merged)
     data.setdefault("name", path.name.removesuffix(".toml"))
     return checked(Policy, data, file=path)
+
+
+INHERITED = ("delivery", "idle")
+"""Keys that a policy takes, if it does not state them, from the one it extends."""
+
+
+def _merged(own: dict[str, Any], extended: dict[str, Any], origin: Path) -> dict[str, Any]:
+    """What a policy states, and what it takes from the one that it extends.
+
+    The latter is checked on its own, so that a mistake is reported where it was made.
+    """
+    checked(Policy, extended, file=origin)
+    taken = {key: extended[key] for key in INHERITED if key in extended}
+    rules = own.get("rules", [])
+    if isinstance(rules, list):
+        own["rules"] = [*rules, *extended.get("rules", [])]
+    return {**taken, **own}

@@ -112,6 +112,7 @@ class Program:
         fixed: per access class, the constant times that every one of its accesses spends: by
             stage. They pass as rows' `ahead`, and are booked when an access is reduced.
         entries: per access class, the row its program starts at.
+        asking: the row at which a vCPU asks for its next access, and does nothing besides.
         end: the row at which a vCPU goes on after its last access.
         actors: vCPUs first, by number.
         stages, queues, cells, reasons, columns: what the numbers in the code mean. A per-vCPU
@@ -123,6 +124,7 @@ class Program:
     rows: list[Row]
     fixed: list[dict[int, int]]
     entries: list[int]
+    asking: int
     end: int
     actors: list[Actor]
     stages: list[Stage]
@@ -133,12 +135,3 @@ class Program:
     draws: dict[str, Draw]
     registers: int
     vcpus: int
-
-    @property
-    def asking(self) -> int:
-        """The row at which a vCPU asks for its next access and does nothing besides.
-
-        It ends the routine with which vCPUs begin, behind what makes them a thread of the host.
-        """
-        begin = self.actors[0].entry
-        return next(row for row in range(begin, len(self.rows)) if self.rows[row][0] == Op.MARK)

@@ -28,10 +28,10 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from vmexit_sim import catalog
-from vmexit_sim.configuration import Configured, checked, read_toml
+from vmexit_sim.configuration import Configured, checked, misfit, read_toml
 from vmexit_sim.device import DeviceCatalog, load_devices
 from vmexit_sim.errors import InputError, nearest
 from vmexit_sim.guest.emulation import Emulated
@@ -41,9 +41,12 @@ from vmexit_sim.guest.selection import select, selectable, with_deliveries
 from vmexit_sim.guest.table import AccessTable
 from vmexit_sim.guest.table_file import load_table
 from vmexit_sim.guest.workload import Recorded, Scaled, Workload
+from vmexit_sim.hypervisor.host import TIME_SLICE
 from vmexit_sim.hypervisor.platform import Platform, load_platform
+from vmexit_sim.lowering import HostCpus
 from vmexit_sim.mechanisms.native import Native
 from vmexit_sim.policy import PHASES, Match, Policy, load_policy
+from vmexit_sim.units import MICROSECOND, parse_time
 
 DEFAULT_SCENARIO = "bunched-and-spread"
 DEFAULT_SEED = 1
@@ -92,6 +95,20 @@ Guest = Annotated[
     Discriminator(_guest_kind),
 ]
 
+
+def _slice(stated: str) -> str:
+    try:
+        time = parse_time(stated)
+    except InputError as error:
+        raise misfit(error.problem, value=error.value, mend=error.mend) from None
+    if time < MICROSECOND:
+        raise misfit("is no time slice", value=stated, mend="give 1 us or more")
+    return stated
+
+
+TimeSlice = Annotated[str, AfterValidator(_slice)]
+"""A time as text, with its unit."""
+
 ThinkScale = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
 
 
@@ -134,6 +151,8 @@ class Scenario(Configured):
         policies: names or files; the first is what the others are compared with.
         devices: the device catalog's name or file.
         costs: platform costs to replace for this scenario.
+        cpus: physical CPUs of the host; none: one for every thread, so that nobody waits for one.
+        time_slice: how long a vCPU computes before others are let onto its CPU.
         blocks: the guests.
         seed: root of all randomness.
         replications: how often a random scenario is repeated; a deterministic one runs once.
@@ -148,9 +167,25 @@ class Scenario(Configured):
     )
     devices: str = "qemu"
     costs: dict[str, Any] = Field(default_factory=dict)
+    cpus: Annotated[int, Field(ge=1, le=65_536)] | None = None
+    time_slice: TimeSlice | None = None
     blocks: Annotated[list[Block], Field(min_length=1)]
     seed: Annotated[int, Field(ge=0, le=2**63)] = DEFAULT_SEED
     replications: Annotated[int, Field(ge=1, le=100_000)] | None = None
+
+    @model_validator(mode="after")
+    def _has_cpus_to_slice(self) -> Scenario:
+        if self.time_slice is not None and self.cpus is None:
+            raise misfit("has a time slice, but a CPU for every thread", mend="state cpus, too")
+        return self
+
+    @property
+    def host_cpus(self) -> HostCpus | None:
+        """The host's CPUs, if there may be too few."""
+        if self.cpus is None:
+            return None
+        stated = self.time_slice
+        return HostCpus(self.cpus, TIME_SLICE if stated is None else parse_time(stated))
 
 
 @dataclass(frozen=True, kw_only=True)

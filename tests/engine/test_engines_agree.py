@@ -19,6 +19,7 @@ from vmexit_sim.guest.generators import (
     Enumeration,
     Interrupted,
     InterruptService,
+    Ipi,
     RequestResponse,
     Spread,
 )
@@ -61,6 +62,11 @@ GENERATORS = {
         Enumeration,
         {"buses_empty": 3, "think": "200 ns",
          "functions": [{"caps": 3, "msix": True, "bars32": 2, "driver_extra": 5}]},
+    ),
+    "ipi": (
+        Ipi,
+        {"mode": "cluster", "multicasts": 15, "vcpus": 20, "targets": [1, 19], "timers": 1,
+         "between": {"kind": "exponential", "mean": "5 us"}},
     ),
     "interrupt_service": (
         InterruptService,

@@ -186,7 +186,7 @@ def test_a_table_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     [
         ("vcpu", -1), ("vcpu", 70_000), ("agent", 9), ("phase", -1), ("kind", 99), ("space", 7),
         ("device", 1), ("device", -1), ("compute", -1), ("arrival", -2), ("emulate", -5),
-        ("needed_by", 1), ("needed_by", 0), ("needed_by", -2), ("needed_idiom", 1),
+        ("targets", -1), ("needed_by", 1), ("needed_by", 0), ("needed_by", -2), ("needed_idiom", 1),
     ],
 )  # fmt: skip
 def test_what_no_guest_could_do_is_refused(tmp_path: Path, column: str, value: int) -> None:
@@ -224,6 +224,16 @@ def test_columns_of_another_kind_are_refused(tmp_path: Path, columns: dict[str, 
     rewritten(path, **columns)
     with pytest.raises(InputError, match="is no access table"):
         load_table(path)
+
+
+def test_a_column_that_came_later_may_be_missing(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    save_table(make_table(3, space=0, targets=[1, 2, 3]), path)
+    assert load_table(path).targets.tolist() == [1, 2, 3]
+    rewritten(path, targets=None)
+    old = load_table(path)
+    assert old.targets.tolist() == [0, 0, 0]
+    assert old.targets.dtype == np.int32
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1 nonsense PAR1", b"a,b\n1,2\n"])

@@ -81,6 +81,13 @@ def test_each_toggle_inside_costs_its_state_change(gathered: Any) -> None:
     assert ran.column("done") == [136 * US, 139 * US, 242 * US]
 
 
+def test_each_ipi_inside_is_delivered_to_its_targets(gathered: Any) -> None:
+    costs = {**COSTS, "deliver_ipi": "2 us"}
+    ran = gathered(3, {"max_batch": 3}, targets=[1, 0, 4], costs=costs)
+    assert ran.stages(2)["IPI delivery"] == 10 * US
+    assert ran.column("done") == [38 * US, 41 * US, 52 * US]
+
+
 @pytest.mark.parametrize(("n", "size", "exits"), [(8, 1, 8), (8, 4, 2), (9, 4, 3), (3, 4, 1)])
 def test_it_flushes_when_full_and_at_the_programs_end(
     gathered: Any, n: int, size: int, exits: int

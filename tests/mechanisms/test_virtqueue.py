@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from vmexit_sim.analytic import producer_consumer
+from vmexit_sim.configuration import checked
 from vmexit_sim.errors import InputError
 from vmexit_sim.guest.table import NEVER, Flag, Space, make_table
 from vmexit_sim.guest.workload import Recorded
+from vmexit_sim.hypervisor.idle import Idle
 from vmexit_sim.hypervisor.platform import load_platform
 from vmexit_sim.mechanisms import make_mechanism
 from vmexit_sim.policy import Match, Policy, Rule
@@ -168,7 +170,7 @@ def test_a_sleeping_guest_is_woken_by_the_interrupt(posted: Any) -> None:
     assert ran.column("stall") == [251 * US]
     assert ran.stages() == {
         "gather": US, "world switch out": 20 * US, "dispatch": 24 * US, "eventfd signal": 2 * US,
-        "world switch in": 60 * US, "wait: completion": 46 * US, "vCPU wake-up": 50 * US,
+        "world switch in": 60 * US, "wait: completion": 46 * US, "wait: vCPU wake-up": 50 * US,
         "pick up answer": 3 * US, "end of interrupt": 45 * US,
         "wait in ring": 32 * US, "back end wake-up": 40 * US, "back end emulation": 50 * US,
     }  # fmt: skip
@@ -190,6 +192,38 @@ def test_an_interrupt_on_the_way_to_the_halt_is_not_lost(posted: Any) -> None:
     assert ran.column("done") == [75 * US]
     assert ran.column("stall") == [(77 + 30 + 3 + 45) * US]
     assert ran.exits == {"EPT_MISCONFIG": 1, "HLT": 1, "APIC_ACCESS": 1}
+
+
+@pytest.mark.parametrize(
+    ("idle", "stall", "exits"),
+    [
+        # Done at 123, in the guest since 63; without polling it is through at 251.
+        ({"guest": "halt"}, 251, {"EPT_MISCONFIG": 1, "HLT": 1, "APIC_ACCESS": 1}),
+        # The host polls from 77 on: no wake-up.
+        ({"guest": "halt", "host_poll": {"window": "always", "longest": "50 us"}},
+         123 + 30 + 3 + 45, {"EPT_MISCONFIG": 1, "HLT": 1, "APIC_ACCESS": 1}),
+        ({"guest": "halt", "host_poll": {"window": "always", "longest": "40 us"}},
+         251, {"EPT_MISCONFIG": 1, "HLT": 1, "APIC_ACCESS": 1}),
+        # The guest polls from 63 on: no halt, and the interrupt is let in by an exit.
+        ({"guest": "halt", "guest_poll": {"window": "always", "longest": "70 us"}},
+         123 + 7 + 3 + 45, {"EPT_MISCONFIG": 1, "EXTERNAL_INTERRUPT": 1, "APIC_ACCESS": 1}),
+        ({"guest": "poll"},
+         123 + 7 + 3 + 45, {"EPT_MISCONFIG": 1, "EXTERNAL_INTERRUPT": 1, "APIC_ACCESS": 1}),
+        # Its window is over at 83: out and dispatched at 97.
+        ({"guest": "halt", "guest_poll": {"window": "always", "longest": "20 us"}},
+         251, {"EPT_MISCONFIG": 1, "HLT": 1, "APIC_ACCESS": 1}),
+    ],
+)  # fmt: skip
+def test_a_sleeping_guest_polls_as_the_policy_idles(
+    idle: dict[str, Any], stall: int, exits: dict[str, int]
+) -> None:
+    table = make_table(1, space=Space.DOORBELL, write=1, emulate=50 * US, needed_by=[1])
+    rules = [Rule(side="host", mechanism=virtqueue(completions="interrupt", waiting="sleep"))]
+    policy = Policy(title="idles", idle=checked(Idle, idle), rules=rules)
+    result = simulate(policy, load_platform("ideal", changes=COSTS), Recorded(table),
+                      keep_rows=True, engine="simpy")  # fmt: skip
+    assert result.to_columns()["stall"].tolist() == [stall * US]
+    assert {tally.reason: tally.samples for tally in result.exits} == exits
 
 
 def test_each_vcpu_has_a_queue_and_a_thread_or_they_share_one(posted: Any) -> None:

@@ -105,3 +105,35 @@ def test_the_reach_is_the_share_of_the_guests_accesses(tmp_path: Any) -> None:
     )
     guest = {**CALM, "operations": 500, "read_share": 0.9}
     assert outcome(guest, [str(path)]).policies[0].reach == pytest.approx(0.9, abs=0.02)
+
+
+WAITING = {"kind": "spread", "operations": 20, "between": "2 us", "read_share": 1,
+           "space": "pci_config", "arrivals": {"kind": "constant", "value": "30 us"}}  # fmt: skip
+
+
+def test_what_waiting_costs_is_told_of_policies_that_say_how_the_guest_waits() -> None:
+    free, never, poll = outcome(
+        WAITING, ["linux-default", "halt-poll-never", "idle-poll"], costs={"vcpu_wake_up": "5 us"}
+    ).policies
+    assert free.idle == {}
+    assert never.exits_by_reason["HLT"].value == 20
+    assert never.idle["burnt"].value == pytest.approx(20 / (20 + never.idle["asleep"].value / US))
+    assert (
+        never.latency["response"]["mean"].value == free.latency["response"]["mean"].value + 5 * US
+    )
+    assert (poll.idle["burnt"].value, poll.idle["cpu_share"].value) == (1, 1)
+    assert poll.latency == free.latency
+
+
+def test_scarce_cpus_are_told_of_and_enough_of_them_change_nothing() -> None:
+    guest = {**CALM, "vcpus": 3, "operations": 40}
+    plain, few, enough = (
+        outcome(guest, ["hypercall"], **keys).policies[0]
+        for keys in ({}, {"cpus": 2, "time_slice": "1 us"}, {"cpus": 3})
+    )
+    assert plain.host_cpus == {}
+    assert 0.9 < few.host_cpus["utilisation"].value <= 1
+    assert few.host_cpus["stolen"].value > 0
+    assert few.completion[1.0].value > plain.completion[1.0].value
+    assert enough.host_cpus["utilisation"].value != enough.host_cpus["utilisation"].value
+    assert (enough.completion, enough.stage_times) == (plain.completion, plain.stage_times)

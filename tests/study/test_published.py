@@ -7,9 +7,11 @@ import pytest
 from vmexit_sim.configuration import checked
 from vmexit_sim.errors import InputError
 from vmexit_sim.guest.generators import BarSizing
+from vmexit_sim.guest.table import Flag, Space, make_table
+from vmexit_sim.guest.workload import Recorded
 from vmexit_sim.present.experiment import config_reads, recorded_config, run
 from vmexit_sim.study.scan_fit import fit_scan
-from vmexit_sim.units import MILLISECOND, NANOSECOND
+from vmexit_sim.units import MILLISECOND, NANOSECOND, SECOND
 
 
 @pytest.mark.parametrize(
@@ -48,6 +50,25 @@ def test_255_empty_buses(policy: str, difference: int) -> None:
 def test_exits_to_size_one_bar(policy: str, exits: int) -> None:
     one = checked(BarSizing, {"kind": "bar_sizing", "sequence": "bare", "bars32": 1})
     assert run(policy, "kvm-2017", one).summary.exits == exits
+
+
+@pytest.mark.parametrize(("toggles", "seconds"), [(8, 201.6), (1, 25.2)])
+def test_14_gpus_whose_decoding_is_toggled(toggles: int, seconds: float) -> None:
+    table = make_table(14 * toggles, space=Space.PCI_CONFIG, write=True, address=4,
+                       flags=Flag.DECODE_TOGGLE)  # fmt: skip
+    result = run("linux-default", "kvm-2017", Recorded(table), costs={"state_change": "1.8 s"})
+    assert result.completion / SECOND == pytest.approx(seconds, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("sequence", "policy", "toggles"),
+    [("old", "linux-default", 8), ("old", "batched-toggles", 2), ("batched", "linux-default", 2)],
+)
+def test_toggles_of_three_64_bit_bars_and_a_rom(sequence: str, policy: str, toggles: int) -> None:
+    stated = {"kind": "bar_sizing", "sequence": sequence, "bars64": 3, "rom": True}
+    guest = checked(BarSizing, {**stated, "decode_on": True})
+    result = run(policy, "kvm-2017", guest, costs={"state_change": "1.8 s"})
+    assert result.stage_times()["state change"] == toggles * 1.8 * SECOND
 
 
 def test_the_fitted_exit_cost_gives_both_published_times_back() -> None:

@@ -27,19 +27,21 @@ a read that only orders or flushes writes never.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from vmexit_sim.device import BitBang, Device, DeviceCatalog, Service
+from vmexit_sim.guest.config_space import bridges
 from vmexit_sim.guest.table import NEVER, AccessTable, Flag, Kind, Space
 
 _BARS = (0x10, 0x14, 0x18, 0x1C, 0x20, 0x24, 0x30)
 _BRIDGE_BARS = (0x10, 0x14, 0x38)
 _ROM = {False: 0x30, True: 0x38}
-_COMMAND, _HEADER_TYPE, _CACHE_LINE = 0x4, 0xE, 0xC
+_COMMAND = 0x4
 _ALL_ONES = 0xFFFF_FFFF
 _SHORTEST_RUN, _LONGEST_STEP = 4, 8
 
@@ -72,13 +74,16 @@ class BarSizing:
 def with_operations(table: AccessTable, values: Values, catalog: DeviceCatalog) -> AccessTable:
     """The table with `operation`, `kind` and `needed_idiom` filled where an idiom is recognised.
 
+    `Flag.SPARE_TOGGLE` is set too: see `spare_toggles`.
+
     Args:
         table: rows in program order, grouped by vCPU.
         values: what each row read or wrote.
         catalog: the register facts of devices.
     """
     marks = _Marks(table)
-    for sizing in bar_sizings(table, values):
+    sizings = list(bar_sizings(table, values))
+    for sizing in sizings:
         first, ones, mask, last = sizing.rows
         marks.add(Kind.BAR_SIZING, [first, ones, *sizing.commands, mask, last])
         marks.needed[first] = last
@@ -102,9 +107,12 @@ def with_operations(table: AccessTable, values: Values, catalog: DeviceCatalog) 
                 marks.add(Kind.INTERRUPT_SERVICE, own)
                 flushed = rows[begin:end][flushes[begin:end]]
                 marks.needed[marks.of_kind(flushed, Kind.INTERRUPT_SERVICE)] = NEVER
+    flags = table.flags.copy()
+    flags[spare_toggles(table, sizings)] |= Flag.SPARE_TOGGLE
     return replace(
-        table, operation=_in_order(marks.operation), kind=marks.kind, needed_idiom=marks.needed
-    )
+        table, operation=_in_order(marks.operation), kind=marks.kind, needed_idiom=marks.needed,
+        flags=flags,
+    )  # fmt: skip
 
 
 def _in_order(operation: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -144,9 +152,9 @@ class _Marks:
 def bar_sizings(table: AccessTable, values: Values) -> Iterator[BarSizing]:
     """Every base address register that was sized, in the order of its last access."""
     answered = _config(table) & ~table.has(Flag.ABSENT)
-    bridges = _bridges(table, values, answered)
+    known = bridges(table, values, answered)
     for rows in _by_vcpu(table, _config(table)):
-        yield from _sizings_of(table, values, rows, bridges)
+        yield from _sizings_of(table, values, rows, known)
 
 
 def _sizings_of(
@@ -231,6 +239,33 @@ def _with_commands(
     return begin, end
 
 
+def spare_toggles(table: AccessTable, sizings: Iterable[BarSizing]) -> list[int]:
+    """Accesses to COMMAND that sizing all BARs of a function at once would spare.
+
+    They stand between two sizings of one function that follow on each other: a vCPU's config
+    accesses between the last of one and the first of the next are all to that function's COMMAND,
+    and leave decoding as it was before them (an even number of toggles).
+
+    Args:
+        table: the accesses.
+        sizings: its sizings, in order.
+    """
+    toggle, config = table.has(Flag.DECODE_TOGGLE), np.flatnonzero(_config(table))
+    spare: list[int] = []
+    for one, following in pairwise(sorted(sizings, key=lambda sizing: sizing.rows[-1])):
+        begin, end = np.searchsorted(config, (one.rows[-1] + 1, following.rows[0]))
+        between = config[begin:end]
+        is_command = table.address[between] & ~3 == one.function << 12 | _COMMAND
+        if (
+            one.function == following.function
+            and table.vcpu[one.rows[-1]] == table.vcpu[following.rows[0]]
+            and is_command.all()
+            and toggle[between].sum() % 2 == 0
+        ):
+            spare += between.tolist()
+    return spare
+
+
 def absent_runs(table: AccessTable) -> Iterator[Rows]:
     """Runs of reads that found nobody, each as its rows."""
     register = table.address & 0xFFF
@@ -270,15 +305,6 @@ def _services(
 def _config(table: AccessTable) -> npt.NDArray[np.bool_]:
     chosen: npt.NDArray[np.bool_] = (table.space == Space.PCI_CONFIG) & ~table.has(Flag.INDEX_ONLY)
     return chosen
-
-
-def _bridges(table: AccessTable, values: Values, answered: npt.NDArray[np.bool_]) -> frozenset[int]:
-    """Functions that were read to be PCI bridges (header type 1), as bus, device, function."""
-    register = table.address & 0xFFF
-    header = np.where(register == _CACHE_LINE, values >> np.uint64(16), values) & np.uint64(0x7F)
-    told = (register == _HEADER_TYPE) | ((register == _CACHE_LINE) & (table.size == 4))
-    rows = answered & ~table.write & told & (header == 1)
-    return frozenset((table.address[rows] >> 12).tolist())
 
 
 def _is_ones(value: int, *, is_rom: bool) -> bool:

@@ -32,6 +32,7 @@ import numpy.typing as npt
 
 from vmexit_sim.device import ConfigRole, DeviceCatalog
 from vmexit_sim.errors import InputError
+from vmexit_sim.guest.config_space import with_config_facts
 from vmexit_sim.guest.operations import with_operations
 from vmexit_sim.guest.qemu_log import ABSENT, LONGEST_GAP_US, LogReader
 from vmexit_sim.guest.table import AccessTable, Flag, Phase, Space, make_table
@@ -130,7 +131,7 @@ def read_trace(path: Path | str, catalog: DeviceCatalog, *, strict: bool = False
         **columns,
     )
     return Trace(
-        table=with_operations(table, values, catalog),
+        table=with_operations(with_config_facts(table, values), values, catalog),
         values=values,
         lines=_line_counts(log, names, catalog, table),
         bad_lines=tuple(log.bad_lines),
@@ -157,6 +158,8 @@ def _columns(log: LogReader, names: tuple[str, ...], catalog: DeviceCatalog) -> 
         rows = np.flatnonzero((device == number) & ~is_config)
         category = {"timer": Flag.TIMER, "irqchip": Flag.IRQCHIP}.get(known.category, Flag.NONE)
         flags[rows] |= int(category)
+        if known.interrupts is not None:
+            flags[rows] |= int(Flag.LOCAL_APIC)
         reads = rows[~columns["write"][rows]]
         flags[reads[known.has_side_effect(columns["address"][reads])]] |= int(Flag.SIDE_EFFECT)
     _mark_decode_toggles(columns)

@@ -86,8 +86,11 @@ class Flag(IntFlag):
     WAITED = 128  # the time before this access was waiting for an interrupt, not compute
     INTERRUPT = 256  # an interrupt brings the vCPU here: its delivery is charged
     END_OF_INTERRUPT = 512  # its service is over after this access: the EOI is charged
-    IN_CONTEXT = 2048  # made in a vCPU's interrupt context, which stops the vCPU's compute
-    SPARE_TOGGLE = 1024  # a decode toggle between two sizings of one function: batching spares it
+    SPARE_TOGGLE = 1024  # COMMAND, between two sizings of one function: batching spares it
+    BRIDGE = 2048  # config access to a PCI-to-PCI bridge
+    VOLATILE = 4096  # config register that may change without a write, as far as is known
+    LOCAL_APIC = 8192  # memory access to the local APIC's page (xAPIC)
+    IN_CONTEXT = 16384  # made in a vCPU's interrupt context, which stops the vCPU's compute
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +122,7 @@ class AccessTable:
             recognised idioms results that are not really consumed one by one are not waited for.
         flags: `Flag`.
         emulate: time that emulating this access takes in the device model, in ps.
+        targets: how many vCPUs this access sends an interrupt to; 0: it sends none.
         devices: device names.
         origin: where the table came from, for people.
         has_ecam: whether this guest could reach config space by ECAM at all.
@@ -140,6 +144,7 @@ class AccessTable:
     needed_idiom: npt.NDArray[np.int64]
     flags: npt.NDArray[np.int16]
     emulate: npt.NDArray[np.int64]
+    targets: npt.NDArray[np.int32]
     devices: tuple[str, ...] = ()
     origin: str = ""
     has_ecam: bool = True
@@ -227,6 +232,7 @@ COLUMN_TYPES: dict[str, np.dtype[Any]] = {
     "needed_idiom": np.dtype(np.int64),
     "flags": np.dtype(np.int16),
     "emulate": np.dtype(np.int64),
+    "targets": np.dtype(np.int32),
 }
 
 DEFAULTS: dict[str, int] = {
@@ -243,6 +249,7 @@ DEFAULTS: dict[str, int] = {
     "address": 0,
     "flags": 0,
     "emulate": 0,
+    "targets": 0,
 }
 """What a column holds when a maker of tables does not say."""
 

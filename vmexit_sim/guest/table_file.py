@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 
 from vmexit_sim.errors import InputError
-from vmexit_sim.guest.table import COLUMN_TYPES, NEVER, AccessTable, Agent, Kind, Phase, Space
+from vmexit_sim.guest.table import (
+    COLUMN_TYPES,
+    DEFAULTS,
+    NEVER,
+    AccessTable,
+    Agent,
+    Kind,
+    Phase,
+    Space,
+)
 from vmexit_sim.output import write_whole
 
 
@@ -31,6 +40,8 @@ def save_table(table: AccessTable, path: Path) -> None:
 def load_table(path: Path) -> AccessTable:
     """Reopen a table that `save_table` wrote.
 
+    One that was written before there were columns `LATER` has their defaults in them.
+
     Raises:
         InputError: not such a file, or one whose columns contradict each other.
     """
@@ -47,7 +58,10 @@ def load_table(path: Path) -> AccessTable:
         columns: dict[str, Any] = {
             name: arrow.column(name).to_numpy().astype(dtype, casting="safe")
             for name, dtype in COLUMN_TYPES.items()
+            if name not in LATER or name in arrow.column_names
         }
+        for name in LATER - columns.keys():
+            columns[name] = np.full(arrow.num_rows, DEFAULTS[name], COLUMN_TYPES[name])
         about = {key: tuple(v) if isinstance(v, list) else v for key, v in about.items()}
         table = AccessTable(**columns, **about)
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
@@ -68,6 +82,9 @@ def _is_about(item: tuple[str, Any]) -> bool:
 
 
 _META = "vmexit-sim access table"
+
+LATER = frozenset({"targets"})
+"""Columns that tables in files did not have from the beginning."""
 
 
 def check_table(table: AccessTable, file: object = None) -> None:
@@ -90,6 +107,7 @@ def check_table(table: AccessTable, file: object = None) -> None:
         "arrival": table.arrival < NEVER,
         "operation": table.operation < -1,
         "emulate": table.emulate < 0,
+        "targets": table.targets < 0,
         "needed_by": (table.needed_by <= rows) & (table.needed_by != NEVER),
         "needed_idiom": (table.needed_idiom <= rows) & (table.needed_idiom != NEVER),
     }

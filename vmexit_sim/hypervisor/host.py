@@ -13,8 +13,10 @@ from typing import Literal, Protocol
 
 from vmexit_sim.distributions import Duration
 from vmexit_sim.guest.table import Space
+from vmexit_sim.hypervisor.idle import CPUS_WANTED, FREE, Idle
 from vmexit_sim.hypervisor.platform import Platform
 from vmexit_sim.steps import (
+    TIMED_OUT,
     Clock,
     Column,
     Length,
@@ -29,7 +31,9 @@ from vmexit_sim.steps import (
     Steps,
     acquire,
     aside,
+    leave,
     let,
+    loop,
     put,
     release,
     spend,
@@ -51,6 +55,7 @@ DECODE = Stage("decode", Role.HYPERVISOR)
 TO_USER = Stage("to user space", Role.HYPERVISOR)
 TO_KERNEL = Stage("back to kernel", Role.HYPERVISOR)
 EMULATE = Stage("device emulation", Role.HYPERVISOR)
+DELIVER = Stage("IPI delivery", Role.HYPERVISOR)
 STATE_CHANGE = Stage("state change", Role.HYPERVISOR)
 REFRESH = Stage("page refresh", Role.HYPERVISOR)
 INJECT = Stage("injection", Role.HYPERVISOR)
@@ -66,19 +71,30 @@ L1_EXITS = Stage("L0: exits of L1", Role.HYPERVISOR)
 
 THREAD_START = Stage("thread start", Role.GUEST)
 
+HAS_BEGUN = Register("has begun")
 ON_CPU_SINCE = Register("on CPU since")
 ON_CPU_FOR = Register("on CPU for")
 REFILL_DUE = Register("refill due")
+SPIN_AT_MOST = Register("spin at most")
+SPUN_FOR = Register("what was spun for")
 
-Via = Literal["port", "mmio", "hypercall"]
+TIME_SLICE = 3 * MILLISECOND
+"""How long a vCPU computes before others are let onto its CPU, unless said otherwise: what Linux
+gives a task of ordinary weight on a host of eight CPUs or more. Recalled [M]: sweep it."""
+
+LEFT = Register("IPI targets left")
+
+Via = Literal["port", "mmio", "hypercall", "msr"]
 
 PORT_EXIT = "IO_INSTRUCTION"
 MMIO_EXIT = "EPT_MISCONFIG"
 READ_ONLY_EXIT = "EPT_VIOLATION"
 HYPERCALL_EXIT = "VMCALL"
-HALT_EXIT = "HLT"
 INTERRUPT_EXIT = "EXTERNAL_INTERRUPT"
-EOI_EXIT = "APIC_ACCESS"
+EOI_EXIT = APIC_EXIT = "APIC_ACCESS"
+APIC_WRITE_EXIT = "APIC_WRITE"
+MSR_WRITE_EXIT = "MSR_WRITE"
+MSR_READ_EXIT = "MSR_READ"
 """Exit reasons, as ``perf kvm stat`` names them on VMX."""
 
 
@@ -102,8 +118,12 @@ class AccessClass:
         device: which device it is, if a mechanism of the policy asks (`by_device`); else "".
         interrupt: an interrupt brings the vCPU here.
         end_of_interrupt: its service ends with this access.
-        spare_toggle: a decode toggle that whoever sizes all BARs of a function at once spares.
+        spare_toggle: an access to COMMAND between two sizings, which whoever sizes all BARs of a
+            function at once spares.
         in_context: it is made in a vCPU's interrupt context, see `interrupt_context`.
+        local_apic: they go to the local APIC's page in memory.
+        ipi: they send interrupts to vCPUs, `targets` says to how many.
+        hit: their mechanism's memory of the accesses before says yes (`Mechanism.new_history`).
     """
 
     space: Space
@@ -123,6 +143,17 @@ class AccessClass:
     end_of_interrupt: bool = False
     spare_toggle: bool = False
     in_context: bool = False
+    local_apic: bool = False
+    ipi: bool = False
+    hit: bool = False
+
+    @property
+    def recorded_via(self) -> Literal["port", "mmio", "msr"]:
+        """The sort of instruction that was recorded."""
+        if self.space is Space.MSR:
+            return "msr"
+        is_config_by_ports = self.space is Space.PCI_CONFIG and not self.ecam
+        return "port" if self.space is Space.PORT_IO or is_config_by_ports else "mmio"
 
 
 class Cause(Protocol):
@@ -151,6 +182,7 @@ class Host:
         cpus: how many physical CPUs there are; None: enough for every thread, so that nothing is
             said of them.
         time_slice: how long a vCPU computes, in ps, before others are let onto its CPU.
+        idle: how a vCPU waits.
     """
 
     platform: Platform
@@ -160,7 +192,8 @@ class Host:
     visitors: tuple[Callable[[], Steps], ...] = ()
     decided: Mapping[object, tuple[AccessClass, ...]] = field(default_factory=dict)
     cpus: int | None = None
-    time_slice: int = 3 * MILLISECOND
+    time_slice: int = TIME_SLICE
+    idle: Idle = FREE
 
     def cost(self, name: str) -> Duration:
         """A cost of the platform, by its name in `Costs`."""
@@ -227,10 +260,27 @@ class Host:
         return Queue("CPUs", tokens=self.cpus or 1)
 
     def thread(self, body: Steps) -> Steps:
-        """A host thread's life: it runs on a CPU."""
+        """The life of a thread beside the vCPUs': it runs on a CPU."""
         if self.cpus is not None:
-            yield acquire(self.cpu, THREAD_START)
+            yield from self._get_cpu(THREAD_START)
         yield from body
+
+    def begin(self) -> Steps:
+        """Before an access: a vCPU's first one finds it without a CPU."""
+        if self.cpus is not None:
+            yield when(HAS_BEGUN, "==", 0, [let(HAS_BEGUN, 1), *self._get_cpu(STEAL)])
+
+    def end(self) -> Steps:
+        """Behind a vCPU's last access: its CPU is free."""
+        if self.cpus is not None:
+            yield when(HAS_BEGUN, "==", 1, [release(self.cpu)])
+
+    def _get_cpu(self, stage: Stage) -> Steps:
+        """Wait for a CPU; a slice begins."""
+        yield let(CPUS_WANTED, CPUS_WANTED, "+", 1)
+        yield acquire(self.cpu, stage)
+        yield let(CPUS_WANTED, CPUS_WANTED, "-", 1)
+        yield let(ON_CPU_SINCE, Clock())
 
     def sleep_on(
         self,
@@ -250,23 +300,63 @@ class Host:
         if self.cpus is None:
             yield item
             return
-        asleep: list[Step] = [
-            release(self.cpu),
-            item,
-            acquire(self.cpu, again),
-            let(ON_CPU_SINCE, Clock()),
-        ]
+        asleep: list[Step] = [release(self.cpu), item, *self._get_cpu(again)]
         yield when(Length(queue), ">", 0, [item], asleep)
+
+    def sleep(
+        self, queue: Queue, *, into: Register | None = None, timeout: Operand | None = None
+    ) -> Steps:
+        """A vCPU with nothing to do sleeps between accesses, until an item or the time-out."""
+        yield from self.sleep_on(queue, IDLE, into=into, timeout=timeout, again=STEAL)
+
+    def spin_on(
+        self,
+        queue: Queue,
+        stage: Stage,
+        *,
+        into: Register | None = None,
+        until: Register | None = None,
+    ) -> Steps:
+        """A `take` of the guest's that keeps its CPU busy while it waits.
+
+        The host cannot tell it from compute: a vCPU that has had its slice lets others onto its
+        CPU, and joins the line anew when it runs again.
+
+        Args:
+            queue: what it wants an item of.
+            stage: what spinning is booked as.
+            into: gets the item.
+            until: the register that holds the moment at which it stops; None: never.
+        """
+        if self.cpus is None:
+            if until is None:
+                yield take(queue, stage, into=into)
+            else:
+                yield let(SPIN_AT_MOST, until, "-", Clock())
+                yield take(queue, stage, into=into, timeout=SPIN_AT_MOST)
+            return
+        got = SPUN_FOR if into is None else into
+        in_time = [] if until is None else [let(SPIN_AT_MOST, SPIN_AT_MOST, "min", until)]
+        is_over = [] if until is None else [when(Clock(), ">=", until, [leave()])]
+        yield loop(
+            [
+                let(SPIN_AT_MOST, ON_CPU_SINCE, "+", self.time_slice),
+                *in_time,
+                let(SPIN_AT_MOST, SPIN_AT_MOST, "-", Clock()),
+                take(queue, stage, into=got, timeout=SPIN_AT_MOST),
+                when(got, "!=", TIMED_OUT, [leave()]),
+                *is_over,
+                release(self.cpu),
+                *self._get_cpu(WAIT_CPU if stage.is_front else STEAL),
+            ]
+        )
 
     def end_of_compute(self) -> Steps:
         """Where guest compute ends, a vCPU that has had its slice lets others onto the CPU."""
         if self.cpus is None:
             return
         yield let(ON_CPU_FOR, Clock(), "-", ON_CPU_SINCE)
-        yield when(
-            ON_CPU_FOR, ">=", self.time_slice,
-            [release(self.cpu), acquire(self.cpu, STEAL), let(ON_CPU_SINCE, Clock())],
-        )  # fmt: skip
+        yield when(ON_CPU_FOR, ">=", self.time_slice, [release(self.cpu), *self._get_cpu(STEAL)])
 
     def leave_guest(self, reason: str) -> Steps:
         """A VM exit, for a reason; nested, L0 forwards it to L1, which exits itself meanwhile."""
@@ -313,14 +403,18 @@ class Host:
         if self.platform.nesting is not None:
             for _ in range(self.platform.nesting.user_exits):
                 yield spend(L1_EXITS, self.platform.nesting.l1_exit.value)
+        yield from self.under_vmm_lock(body)
+        yield spend(TO_KERNEL, self.cost("to_kernel"))
+        if via == "mmio":
+            yield spend(TO_KERNEL, self.cost("complete_mmio"))
+
+    def under_vmm_lock(self, body: Iterable[Step]) -> Steps:
+        """The device code itself, for a thread that is in the VMM's user space already."""
         yield from self.sleep_on(self.vmm_lock, WAIT_VMM_LOCK, priority=Column("vcpu"))
         for visitor in self.visitors:
             yield from aside(visitor(), "user space")
         yield from body
         yield release(self.vmm_lock)
-        yield spend(TO_KERNEL, self.cost("to_kernel"))
-        if via == "mmio":
-            yield spend(TO_KERNEL, self.cost("complete_mmio"))
 
     def emulate(self, access: AccessClass, via: Via, body: Iterable[Step] | None = None) -> Steps:
         """The device's part, wherever the device is: in user space, or right in the kernel."""
@@ -335,7 +429,24 @@ class Host:
         yield spend(EMULATE, Column("emulate"))
         if access.decode_toggle:
             yield spend(STATE_CHANGE, self.cost("state_change"))
+        if access.ipi:
+            yield from self.deliver_ipis()
         yield stamp(Moment.DONE)
+
+    def deliver_ipis(self, of: Register | None = None) -> Steps:
+        """The interrupt controller passes an access's interrupt on to each target in turn.
+
+        Args:
+            of: the register that names the access; None: the current one.
+        """
+        yield let(LEFT, Column("targets", of))
+        yield loop(
+            [
+                when(LEFT, "==", 0, [leave()]),
+                spend(DELIVER, self.cost("deliver_ipi"), whose=of),
+                let(LEFT, LEFT, "-", 1),
+            ]
+        )
 
     def trap(self, access: AccessClass, via: Via, reason: str) -> Steps:
         """One whole exit that emulates one access."""

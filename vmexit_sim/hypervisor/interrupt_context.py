@@ -11,8 +11,9 @@ an exit the interrupt stays pending), lends itself to the service, and then comp
 
 from __future__ import annotations
 
-from vmexit_sim.hypervisor.host import IDLE, Cause, Host
+from vmexit_sim.hypervisor.host import ON_CPU_SINCE, Cause, Host
 from vmexit_sim.steps import (
+    Clock,
     Queue,
     Register,
     Role,
@@ -33,6 +34,7 @@ IN_SERVICE = Stage("lent to interrupt service", Role.GUEST)
 
 INTERRUPTED_VCPU = Register("vCPU that this context interrupts")
 IS_CONTEXT = Register("is an interrupt context")
+WAITS_FOR = Register("interrupt context waits for")
 OVER = Register("the interrupt context has no more services")
 CAUSE = Register("interrupt cause")
 
@@ -66,10 +68,18 @@ def begin_context(vcpu: int) -> Steps:
     yield let(IS_CONTEXT, 1)
 
 
+def between_services(host: Host, until: Register) -> Steps:
+    """Wait for the next service's moment; what the context itself left pending comes first."""
+    yield let(WAITS_FOR, until, "-", Clock())
+    yield take(host.interrupts, BETWEEN_SERVICES, into=CAUSE, timeout=WAITS_FOR)
+
+
 def borrow_vcpu(host: Host) -> Steps:
-    """The first access of a service: get the vCPU."""
+    """The first access of a service: get the vCPU, on the CPU that it is on."""
     yield host.interrupt(ARRIVED, INTERRUPTED_VCPU)
     yield take(LENT.of(INTERRUPTED_VCPU), PENDING)
+    if host.cpus is not None:
+        yield let(ON_CPU_SINCE, Clock())
 
 
 def give_vcpu_back() -> Steps:
@@ -84,9 +94,9 @@ def at_the_end(host: Host, served: list[Step]) -> Steps:
         host: the host.
         served: what a vCPU does with the interrupt in the register `CAUSE`.
     """
-    idle = take(host.interrupts, IDLE, into=CAUSE)
+    idle = host.idle.wait(host, host.interrupts, into=CAUSE)
     yield when(
         IS_CONTEXT, "==", 1,
         [host.interrupt(NO_MORE, INTERRUPTED_VCPU)],
-        [loop([when(OVER, "==", 1, [leave()]), idle, *served])],
+        [loop([when(OVER, "==", 1, [leave()]), *idle, *served])],
     )  # fmt: skip

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vmexit_sim.hypervisor.host import IDLE
 from vmexit_sim.measure.sketch import BUCKETS, Sketch, empty_stats
 from vmexit_sim.steps import Role, Stage
 
@@ -277,6 +278,26 @@ class RunResult:
     def hypervisor_time(self) -> int:
         """What virtualisation added to the vCPUs' time, in ps: exits, waiting, being late."""
         return self.summary.of_role(*ADDED)
+
+    @property
+    def asleep(self) -> int:
+        """Time that vCPUs slept because their guest had nothing to do, in ps."""
+        return self.stage_times().get(IDLE.name, 0)
+
+    @property
+    def idle_burnt(self) -> float:
+        """Share of the guest's idle time that kept a CPU busy: polling, and exits to halt."""
+        burnt = self.summary.of_role(Role.POLL)
+        return burnt / (burnt + self.asleep) if burnt or self.asleep else 0.0
+
+    @property
+    def cpu_share(self) -> float:
+        """Share of the vCPUs' time in which they did not sleep for want of work."""
+        return 1 - self.asleep / max(sum(self.finish), 1)
+
+    def resource(self, name: str) -> ResourceUse | None:
+        """The use of one queue; None: the run had no such queue."""
+        return next((use for use in self.resources if use.name == name), None)
 
     def stage_times(self) -> dict[str, int]:
         """Time per stage over all accesses, in ps; guest compute and idling included."""

@@ -8,10 +8,14 @@ every engine.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from vmexit_sim.configuration import Configured, checked
 from vmexit_sim.errors import InputError, nearest
+from vmexit_sim.guest.table import AccessTable
 from vmexit_sim.hypervisor.host import AccessClass, Host
 from vmexit_sim.steps import Steps
 
@@ -33,18 +37,36 @@ class SideActor(NamedTuple):
     is_thread: bool = True
 
 
+class History(Protocol):
+    """What a mechanism remembers of one vCPU's accesses, in program order.
+
+    Only what program order decides belongs here: it is asked before anything runs.
+    """
+
+    def hits(self, table: AccessTable, own: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Which accesses hit, and remember them.
+
+        Args:
+            table: the vCPU's next block.
+            own: which of its rows go by the mechanism.
+        """
+
+
 class Mechanism(Configured):
     """Base of all mechanisms: override `access`, and what else applies.
 
     Attributes:
-        by_ecam: whether it reaches config space through ECAM, which an old machine lacks.
         by_operation: whether it asks if an access is the first or last of its operation.
         by_device: whether it asks which device an access goes to.
     """
 
-    by_ecam: ClassVar[bool] = False
     by_operation: ClassVar[bool] = False
     by_device: ClassVar[bool] = False
+
+    @property
+    def by_ecam(self) -> bool:
+        """Whether it reaches config space through ECAM, which an old machine lacks."""
+        return False
 
     @property
     def interrupts(self) -> bool:
@@ -55,6 +77,13 @@ class Mechanism(Configured):
     def outstanding(self) -> int:
         """The most accesses of a vCPU that it can leave without their effect at a time."""
         return 1
+
+    def new_history(self) -> History | None:
+        """An empty memory of the accesses before, which says for each access whether it hits.
+
+        None: it has none, and `AccessClass.hit` is never set.
+        """
+        return None
 
     def access(self, host: Host, access: AccessClass) -> Steps:
         """One access of the given class, from the vCPU's point of view."""

@@ -243,6 +243,7 @@ class BatchedHypercall(Mechanism):
                     Column("decode_toggle", ITEM), "==", 1,
                     [spend(STATE_CHANGE, host.cost("state_change"), whose=ITEM)],
                 ),
+                *host.deliver_ipis(ITEM),
                 stamp(Moment.DONE, ITEM),
                 let(SPENT, BEGIN, "-", PostedAt(ITEM)),
                 book(WAIT_IN_BATCH, SPENT, ITEM),

@@ -31,7 +31,7 @@ from pydantic import Field
 
 from vmexit_sim.guest.table import Space
 from vmexit_sim.hypervisor.host import EMULATE, INTERRUPT_EXIT, AccessClass, Host
-from vmexit_sim.mechanisms.as_recorded import by_ports, exit_of, trap_as_recorded
+from vmexit_sim.mechanisms.as_recorded import AsRecorded, exit_of
 from vmexit_sim.mechanisms.base import Mechanism, register
 from vmexit_sim.mechanisms.trap_pio import two_cycles
 from vmexit_sim.steps import (
@@ -141,7 +141,7 @@ class CoalescedMmio(Mechanism):
             )
         else:
             yield from self.before_others(host)
-            yield from trap_as_recorded(host, access)
+            yield from AsRecorded().access(host, access)
 
     def before_others(self, host: Host) -> Steps:
         """If a write of this vCPU has waited too long, drain the ring."""
@@ -210,7 +210,7 @@ def _writes(access: AccessClass) -> bool:
 def _has_address(access: AccessClass) -> bool:
     """Whether the access is an address and then its data, in user space."""
     config = access.space is Space.PCI_CONFIG and not access.index_only
-    return config and by_ports(access) and access.location == "user"
+    return config and access.recorded_via == "port" and access.location == "user"
 
 
 def _coalesces(access: AccessClass) -> bool:
@@ -221,6 +221,6 @@ def _coalesces(access: AccessClass) -> bool:
 
 def _region(access: AccessClass) -> str:
     """What QEMU would mark: a device's registers, or the two config ports."""
-    if access.space is Space.PCI_CONFIG and by_ports(access):
+    if access.space is Space.PCI_CONFIG and access.recorded_via == "port":
         return CONFIG_PORTS
     return access.device

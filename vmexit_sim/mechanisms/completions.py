@@ -172,13 +172,13 @@ class Completions(Reaping):
         if self.interrupt_count > 1:
             for cell in self._held(vcpu):
                 yield let(cell, 0)
-        pending, halted = of_vcpu(self._pending, vcpu), of_vcpu(self._halted, vcpu)
+        pending, waits = of_vcpu(self._pending, vcpu), of_vcpu(self._waits, vcpu)
         interrupt: Step = when(
             pending, "==", 0, [let(pending, 1), host.interrupt(self, vcpu)]
         )  # fmt: skip
         if self.waiting == "sleep":
-            wake: list[Step] = [let(halted, 0), put(of_vcpu(self._answers, vcpu), 0)]
-            interrupt = when(halted, "==", 1, wake, [interrupt])
+            wake: list[Step] = [let(waits, 0), put(of_vcpu(self._answers, vcpu), 0)]
+            interrupt = when(waits, "==", 1, wake, [interrupt])
         match self.notify:
             case "always":
                 yield interrupt

@@ -30,7 +30,7 @@ from pydantic import Field, model_validator
 from vmexit_sim.configuration import misfit
 from vmexit_sim.guest.table import Space
 from vmexit_sim.hypervisor.host import DISPATCH, AccessClass, Host
-from vmexit_sim.mechanisms.as_recorded import exit_of, trap_as_recorded
+from vmexit_sim.mechanisms.as_recorded import AsRecorded, exit_of
 from vmexit_sim.mechanisms.base import Mechanism, SideActor, register
 from vmexit_sim.steps import (
     ACCESS,
@@ -116,7 +116,7 @@ class Ioeventfd(Mechanism):
     def access(self, host: Host, access: AccessClass) -> Steps:
         """Exit, dispatch, signal, entry; what does not ring traps."""
         if not _rings(access):
-            yield from trap_as_recorded(host, access)
+            yield from AsRecorded().access(host, access)
             return
         thread = self._thread_of(access)
         via, reason = exit_of(access)

@@ -31,14 +31,12 @@ from vmexit_sim.steps import (
     Role,
     Stage,
     Steps,
-    acquire,
     let,
     loop,
     put,
     release,
     spend,
     stamp,
-    take,
     when,
 )
 
@@ -63,13 +61,13 @@ class ParavirtualFrontEnd(Mechanism):
 
     def access(self, host: Host, access: AccessClass) -> Steps:
         """Ask, and spin."""
-        yield acquire(FRONT_END_LOCK, WAIT_FRONT_END)
+        yield from host.spin_on(FRONT_END_LOCK, WAIT_FRONT_END)
         yield spend(GATHER, host.cost("gather"))
         yield from host.leave_guest(HYPERCALL_EXIT)
         yield from host.dispatch("hypercall", access.write)
         yield put(REQUESTS, ACCESS)
         yield from host.enter_guest()
-        yield take(ANSWERS, WAIT_ANSWER)
+        yield from host.spin_on(ANSWERS, WAIT_ANSWER)
         yield spend(PICK_UP, host.cost("pick_up"))
         yield release(FRONT_END_LOCK)
 

@@ -20,7 +20,7 @@ from dataclasses import replace
 
 from vmexit_sim.guest.table import Space
 from vmexit_sim.hypervisor.host import AccessClass, Host
-from vmexit_sim.mechanisms.as_recorded import trap_as_recorded
+from vmexit_sim.mechanisms.as_recorded import AsRecorded
 from vmexit_sim.mechanisms.base import Mechanism, register
 from vmexit_sim.mechanisms.native import Native
 from vmexit_sim.steps import Steps
@@ -33,6 +33,6 @@ class Passthrough(Mechanism):
     def access(self, host: Host, access: AccessClass) -> Steps:
         """The instruction alone; or, in config space, a trap to user space."""
         if access.space is Space.PCI_CONFIG:
-            yield from trap_as_recorded(host, replace(access, location="user"))
+            yield from AsRecorded().access(host, replace(access, location="user"))
         else:
             yield from Native().access(host, access)

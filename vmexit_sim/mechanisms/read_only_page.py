@@ -14,8 +14,6 @@ Source: Kaher, "x86/PCI: Prefer MMIO over PIO on VMware hypervisor", v2, 2022-09
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from vmexit_sim.hypervisor.host import (
     MMIO_EXIT,
     PAGE_LOAD,
@@ -32,7 +30,10 @@ from vmexit_sim.steps import Moment, Steps, spend, stamp
 class ReadOnlyPage(Mechanism):
     """Reads without an exit; writes, and reads with side effects, with one."""
 
-    by_ecam: ClassVar[bool] = True
+    @property
+    def by_ecam(self) -> bool:
+        """It does."""
+        return True
 
     def access(self, host: Host, access: AccessClass) -> Steps:
         """A load; or a trap, and after a write a refreshed page."""

@@ -21,15 +21,25 @@ from pydantic import Field
 from vmexit_sim.hypervisor.host import (
     DISPATCH,
     END_INTERRUPT,
-    HALT_EXIT,
     INJECT,
     INTERRUPTED,
     Host,
 )
+from vmexit_sim.hypervisor.idle import (
+    BLOCKED_AT,
+    CPUS_WANTED,
+    HALT_EXIT,
+    HALTED_AT,
+    LASTED,
+    LIMIT,
+    POLL_UNTIL,
+)
 from vmexit_sim.mechanisms.base import Mechanism
 from vmexit_sim.mechanisms.paravirtual_front_end import PICK_UP
 from vmexit_sim.steps import (
+    TIMED_OUT,
     Cell,
+    Clock,
     Length,
     Queue,
     Register,
@@ -50,9 +60,10 @@ INDICES = 2**16
 """Ring indices count modulo this."""
 
 WAIT_COMPLETION = Stage("wait: completion", Role.WAIT)
-VCPU_WAKE_UP = Stage("vCPU wake-up", Role.WAIT)
+VCPU_WAKE_UP = Stage("wait: vCPU wake-up", Role.WAIT)
 
 ITEM = Register("ring: used element")
+ANSWER = Register("ring: answer, or none in time")
 
 Shared = TypeVar("Shared", Queue, Cell)
 
@@ -75,7 +86,8 @@ class Reaping(Mechanism):
         completions: "interrupt"; "polled": the guest reaps when it makes its next request; "none":
             nobody looks, descriptors come back by themselves.
         waiting: what a guest does until a result that it needs is there: it looks again and again
-            ("spin"), or halts until the interrupt ("sleep").
+            ("spin"), or halts until the interrupt ("sleep"), polling before as the policy's `idle`
+            has it.
         title: what its queues begin their names with.
     """
 
@@ -145,8 +157,9 @@ class Reaping(Mechanism):
         return self._cell("number beyond the request done last")
 
     @property
-    def _halted(self) -> Cell:
-        return self._cell("halted")
+    def _waits(self) -> Cell:
+        """Whether the vCPU waits for the interrupt."""
+        return self._cell("guest waits for the interrupt")
 
     def serve_interrupt(self, host: Host) -> Steps:
         """Delivery, reaping all there is, end of interrupt; nothing if that was done already."""
@@ -203,32 +216,63 @@ class Reaping(Mechanism):
             yield when(self._reaped_beyond, "<=", request, spin)
 
     def _spin(self, host: Host, request: Register) -> Steps:
-        """Look until it is done; where CPUs are scarce others get this one meanwhile."""
+        """Look until it is done."""
         wait: list[Step] = [
             let(self._spun_for, request, "+", 1),
-            *host.sleep_on(self._answers, WAIT_COMPLETION),
+            *host.spin_on(self._answers, WAIT_COMPLETION),
         ]
         yield when(self._done_beyond, "<=", request, wait)
 
     def _sleep(self, host: Host) -> Steps:
-        """Halt until the interrupt, whose service is part of the stall.
+        """Poll and halt, as the guest idles, until the interrupt; its service is part of the stall.
 
-        One that is pending already is let in by an exit; one that ends the halt comes with the
-        entry.
+        One that is pending already, or comes while the guest polls, is let in by an exit; one that
+        ends the halt comes with the entry.
         """
-        blocked: list[Step] = [
-            let(self._halted, 1),
-            *host.sleep_on(self._answers, WAIT_COMPLETION),
-            spend(VCPU_WAKE_UP, host.cost("vcpu_wake_up")),
-        ]
         halt: list[Step] = [
+            let(HALTED_AT, Clock()),
             *host.leave_guest(HALT_EXIT),
             spend(DISPATCH, host.cost("dispatch_halt")),
-            when(self._pending, "==", 0, blocked),
+            when(self._pending, "==", 0, self._block(host)),
             *host.enter_guest(),
+            let(LASTED, Clock(), "-", HALTED_AT),
+            *host.idle.guest_poll.adapted(LASTED),
         ]
+        if poll := list(self._poll_before_halt(host)):
+            yield when(self._pending, "==", 0, poll)
         yield when(self._pending, "==", 0, halt, host.deliver_interrupt(INJECT))
         yield let(self._pending, 0)
         yield from self._quieten()
         yield from self._reap(host, PICK_UP)
         yield from host.end_interrupt(END_INTERRUPT)
+
+    def _poll_before_halt(self, host: Host) -> Steps:
+        """The guest's polling: for its window, or (idle=poll) until the interrupt is pending."""
+        polls_on = host.idle.guest == "poll"
+        if not polls_on and host.idle.guest_poll.window == "never":
+            return
+        until = None if polls_on else POLL_UNTIL
+        if until is not None:
+            yield let(POLL_UNTIL, Clock(), "+", host.idle.guest_poll.now)
+        yield let(self._waits, 1)
+        yield from host.spin_on(self._answers, WAIT_COMPLETION, into=ANSWER, until=until)
+        yield when(ANSWER, "==", TIMED_OUT, [let(self._waits, 0)], [let(self._pending, 1)])
+
+    def _block(self, host: Host) -> Steps:
+        """The host's polling for its window, then sleep."""
+        sleep: list[Step] = [
+            *host.sleep_on(self._answers, WAIT_COMPLETION),
+            spend(VCPU_WAKE_UP, host.cost("vcpu_wake_up")),
+        ]
+        yield let(BLOCKED_AT, Clock())
+        yield let(self._waits, 1)
+        if host.idle.host_poll.window == "never":
+            yield from sleep
+            return
+        yield let(LIMIT, host.idle.host_poll.now)
+        if host.cpus is not None:
+            yield when(CPUS_WANTED, ">", 0, [let(LIMIT, 0)])
+        yield take(self._answers, WAIT_COMPLETION, into=ANSWER, timeout=LIMIT)
+        yield when(ANSWER, "==", TIMED_OUT, sleep)
+        yield let(LASTED, Clock(), "-", BLOCKED_AT)
+        yield from host.idle.host_poll.adapted(LASTED)

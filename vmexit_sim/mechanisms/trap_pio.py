@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from vmexit_sim.guest.table import Space
 from vmexit_sim.hypervisor.host import PORT_EXIT, WAIT_CONFIG_LOCK, AccessClass, Host
 from vmexit_sim.mechanisms.base import Mechanism, register
-from vmexit_sim.steps import Step, Steps, acquire, release
+from vmexit_sim.steps import Step, Steps, release
 
 
 def two_cycles(host: Host, access: AccessClass, note_address: Iterable[Step]) -> Steps:
@@ -26,7 +26,7 @@ def two_cycles(host: Host, access: AccessClass, note_address: Iterable[Step]) ->
         access: what the data cycle is for.
         note_address: what the address cycle's exit does, once it has been dispatched.
     """
-    yield acquire(host.config_lock, WAIT_CONFIG_LOCK)
+    yield from host.spin_on(host.config_lock, WAIT_CONFIG_LOCK)
     yield from host.leave_guest(PORT_EXIT)
     yield from host.dispatch("port", write=True)
     yield from note_address

@@ -28,13 +28,22 @@ POLICIES = {
     "firecracker-like": "#AA4499",
     "vmware": "#6699CC",
     "assigned-devices": "#661100",
-    "vhost": "#DDCC77",
-    "spdk-like": "#4477AA",
+    "config-cache": "#4477AA",
+    "batched-toggles": "#AA4466",
+    "clustered-ports": "#DDCC77",
+    "pv-ipi": "#BBCC33",
+    "vhost": "#EE6677",
+    "spdk-like": "#228833",
     "bare-metal": GREY,
+    "halt-poll-never": "#88CCEE",
+    "halt-poll-dynamic": "#0F8B8D",
+    "halt-poll-always": "#CC6677",
+    "guest-halt-poll": "#A06CD5",
+    "idle-poll": BLACK,
 }
 """The shipped policies' colours."""
 
-OTHERS = ("#AA4466", "#EE6677", "#228833", "#66CCEE")
+OTHERS = ("#66CCEE", "#A6761D", "#7570B3")
 """Colours of policies that do not ship; a name always gets the same one."""
 
 PARTS = {
@@ -65,7 +74,9 @@ _PART_OF = {
     "end of interrupt": "interrupts",
     "L0: forwarding": "L0",
     "L0: exits of L1": "L0",
+    "IPI delivery": "device emulation",
     "gather": "guest's own part",
+    "cache hit": "guest's own part",
     "page load": "guest's own part",
     "pick up answer": "guest's own part",
     "reap": "guest's own part",

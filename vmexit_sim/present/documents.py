@@ -93,6 +93,8 @@ def _policy(block: BlockOutcome, outcome: PolicyOutcome) -> Document:
         "stages_ps": {
             stage.name: _number(estimate) for stage, estimate in outcome.stage_times.items()
         },
+        **_if_any("idle", outcome.idle),
+        **_if_any("host_cpus", outcome.host_cpus),
         "intervals": {
             "exits": outcome.exits.as_json(),
             "hypervisor_time_ps": outcome.hypervisor_time.as_json(),
@@ -104,8 +106,22 @@ def _policy(block: BlockOutcome, outcome: PolicyOutcome) -> Document:
                 for name, values in {**latencies, **operations}.items()
                 for key, estimate in values.items()
             },
+            **{
+                f"{name}.{key}": estimate.as_json()
+                for name, values in (("idle", outcome.idle), ("host_cpus", outcome.host_cpus))
+                for key, estimate in values.items()
+                if estimate.value == estimate.value
+            },
         },
     }
+
+
+def _if_any(name: str, estimates: dict[str, Estimate]) -> Document:
+    """Estimates under their names, times with their unit; nothing if there are none."""
+    if not estimates:
+        return {}
+    named = {f"{key}_ps" if e.unit == "ps" else key: _number(e) for key, e in estimates.items()}
+    return {name: named}
 
 
 def _number(estimate: Estimate) -> float | int | None:
@@ -135,6 +151,9 @@ def run(opened: Opened, block: Loaded, result: RunResult, replication: int) -> D
         "hypervisor_time_ps": result.hypervisor_time,
         "completion_time_ps": result.completion,
         "finish_ps": result.finish,
+        **({} if opened.policies[0].idle.is_free else {"idle": {
+            "asleep_ps": result.asleep, "burnt": result.idle_burnt, "cpu_share": result.cpu_share,
+        }}),
         "stages_ps": result.stage_times(),
         **{
             f"{which}_ps": {"mean": summary.latencies[which].mean,

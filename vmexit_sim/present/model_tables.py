@@ -17,6 +17,7 @@ from vmexit_sim.mechanisms import name_of
 from vmexit_sim.policy import Policy, load_policy
 from vmexit_sim.present.documents import cost_value
 from vmexit_sim.present.tables import rows
+from vmexit_sim.units import format_time
 
 
 def model_titles() -> dict[str, dict[str, str]]:
@@ -98,7 +99,10 @@ def _found(name: str) -> list[tuple[str, Path]]:
     return found
 
 
-_KEYS = {"costs": "platforms", "rules": "policies", "blocks": "scenarios", "devices": "devices"}
+_KEYS = {
+    "costs": "platforms", "rules": "policies", "extends": "policies", "blocks": "scenarios",
+    "devices": "devices",
+}  # fmt: skip
 """A key that tells a file's kind."""
 
 
@@ -160,9 +164,28 @@ def _policy(policy: Policy) -> RenderableType:
         Text(f"{policy.name}: {policy.title}", style="bold"),
         Text(policy.about.strip()),
         Text(f"source: {policy.source}"),
+        *_idle(policy),
         Text(),
         table,
     )
+
+
+def _idle(policy: Policy) -> list[Text]:
+    """How the guest waits, unless that is free."""
+    idle = policy.idle
+    if idle.is_free:
+        return []
+    lines = [Text(f"idle: the guest {'halts' if idle.guest == 'halt' else 'polls'}")]
+    for side, polling in (("guest", idle.guest_poll), ("host", idle.host_poll)):
+        if polling.window == "always":
+            lines.append(Text(f"the {side} polls for {format_time(polling.longest)} before it"))
+        elif polling.window == "dynamic":
+            shrink = f"divided by {polling.shrink}" if polling.shrink else "to 0"
+            lines.append(Text(
+                f"the {side} polls before it, up to {format_time(polling.longest)}: grows × "
+                f"{polling.grow} from {format_time(polling.grow_start)}, shrinks {shrink}"
+            ))  # fmt: skip
+    return lines
 
 
 def _rule(policy: Policy, number: int) -> dict[str, Any]:

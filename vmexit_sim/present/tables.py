@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from vmexit_sim.hypervisor.idle import HALT_EXIT
 from vmexit_sim.measure.records import LATENCIES, RunResult
 from vmexit_sim.present.text import count_text, number_text, share_text, time_text
 from vmexit_sim.scenario import Loaded, Opened
@@ -70,6 +71,10 @@ def _heading(opened: Opened, replications: int) -> RenderableType:
         *([Text(f"caution: {platform.caution}")] if platform.caution else []),
         Text(f"seed {scenario.seed}; {how}"),
     ]
+    if scenario.host_cpus is not None:
+        shared = scenario.host_cpus
+        cpus = f"{shared.count} host CPU{'s' * (shared.count > 1)}"
+        lines.append(Text(f"{cpus}, slices of {format_time(shared.time_slice)}"))
     if scenario.costs:
         changed = ", ".join(f"{name} = {value}" for name, value in scenario.costs.items())
         lines.append(Text(f"costs changed: {changed}"))
@@ -83,7 +88,9 @@ def _block(block: BlockOutcome) -> list[RenderableType]:
         Text(),
         *(part for table in _latencies(block) for part in (table, Text())),
         _stages(block),
-    ]
+        *(part for table in (_idling(block), _host_cpus(block)) if table is not None
+          for part in (Text(), table)),
+    ]  # fmt: skip
     parts += [Padding(Text(line), (0, 0, 0, 1)) for line in _footnotes(block)]
     return [*parts, Text(verdict(block), style="bold")]
 
@@ -157,6 +164,42 @@ def _stages(block: BlockOutcome) -> Table:
     table = _table("Where the time goes, all accesses together", "policy", *shown)
     for own, outcome in zip(sums, block.policies, strict=True):
         table.add_row(_name(outcome), *(time_text(exact(own[name])) for name in shown))
+    return table
+
+
+def _idling(block: BlockOutcome) -> Table | None:
+    """What waiting costs, if a policy says how the guest waits."""
+    if not any(outcome.idle for outcome in block.policies):
+        return None
+    table = _table("How the guest waits", "policy", "asleep", "polled, halting", "idle time burnt",
+                   "CPU used")  # fmt: skip
+    for outcome in block.policies:
+        if not outcome.idle:
+            table.add_row(_name(outcome), *["-"] * 4)
+            continue
+        burnt = sum(t.value for stage, t in outcome.stage_times.items() if stage.role is Role.POLL)
+        table.add_row(
+            _name(outcome),
+            time_text(outcome.idle["asleep"]),
+            time_text(exact(burnt)),
+            number_text(outcome.idle["burnt"], 3),
+            number_text(outcome.idle["cpu_share"], 3),
+        )
+    return table
+
+
+def _host_cpus(block: BlockOutcome) -> Table | None:
+    """Who had to wait for a CPU, if there may be too few."""
+    if not any(outcome.host_cpus for outcome in block.policies):
+        return None
+    table = _table("Host CPUs", "policy", "utilisation", "steal", "waited in stalls")
+    for outcome in block.policies:
+        table.add_row(
+            _name(outcome),
+            number_text(outcome.host_cpus["utilisation"], 3),
+            time_text(outcome.host_cpus["stolen"]),
+            time_text(outcome.host_cpus["waited"]),
+        )
     return table
 
 
@@ -236,6 +279,11 @@ def run_report(opened: Opened, block: Loaded, result: RunResult) -> RenderableTy
             f"{format_time(result.hypervisor_time)}"
         ),
     ]
+    if not policy.idle.is_free:
+        head.append(Text(
+            f"of its idle time {share_text(result.idle_burnt)} burnt a CPU; the vCPUs used "
+            f"{share_text(result.cpu_share)} of their CPUs' time"
+        ))  # fmt: skip
     if opened.platform.caution:
         head.append(Text(f"caution: {opened.platform.caution}"))
     if opened.is_random:
@@ -245,17 +293,20 @@ def run_report(opened: Opened, block: Loaded, result: RunResult) -> RenderableTy
 
 
 def _exits(result: RunResult) -> Table:
-    table = _table("VM exits, as perf kvm stat shows them (here the world switch is included)",
+    handled = [tally.total for tally in result.exits if tally.reason != HALT_EXIT]
+    asleep = "; HLT's time is sleep, and in no share" * (len(handled) < len(result.exits))
+    table = _table("VM exits, as perf kvm stat shows them (here the world switch is included)"
+                   + asleep,
                    "VM-EXIT", "Samples", "Samples%", "Time%", "Min Time", "Max Time",
                    "Avg time")  # fmt: skip
     samples = sum(tally.samples for tally in result.exits) or 1
-    total = sum(tally.total for tally in result.exits) or 1
+    total = sum(handled) or 1
     for tally in sorted(result.exits, key=lambda tally: -tally.total):
         table.add_row(
             tally.reason,
             count_text(tally.samples),
             f"{tally.samples / samples:.2%}",
-            f"{tally.total / total:.2%}",
+            "-" if tally.reason == HALT_EXIT else f"{tally.total / total:.2%}",
             format_time(tally.least),
             format_time(tally.greatest),
             format_time(tally.mean),

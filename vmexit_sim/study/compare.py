@@ -11,6 +11,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from vmexit_sim.engine import EngineName
+from vmexit_sim.hypervisor.host import STEAL, WAIT_CPU
 from vmexit_sim.measure.records import LATENCIES, RunResult
 from vmexit_sim.policy import Policy
 from vmexit_sim.scenario import Loaded, Opened
@@ -40,6 +41,11 @@ class PolicyOutcome:
         latency: stall, response and effect latency of accesses: mean, p50, p99 of each.
         operation_latency: the same of whole operations; empty if there are none.
         stage_times: time per stage over all accesses, guest compute included.
+        idle: if the policy says how the guest waits: time `asleep`; the share of idle time `burnt`
+            by polling and by exits to halt; and the share of the vCPUs' time that they did not
+            sleep, `cpu_share`.
+        host_cpus: if the scenario limits them: their `utilisation`; time `stolen`, between
+            accesses; and time waited for one inside stalls, `waited`.
         times: hypervisor time of each replication, in ps.
         ratio: hypervisor time over the first policy's.
         difference: hypervisor time less the first policy's.
@@ -56,6 +62,8 @@ class PolicyOutcome:
     latency: dict[str, dict[str, Estimate]]
     operation_latency: dict[str, dict[str, Estimate]]
     stage_times: dict[Stage, Estimate]
+    idle: dict[str, Estimate]
+    host_cpus: dict[str, Estimate]
     times: list[float]
     ratio: Estimate
     difference: Estimate
@@ -203,6 +211,7 @@ def run_once(
         opened.platform,
         workload,
         devices=opened.catalog,
+        cpus=opened.scenario.host_cpus,
         seed=opened.scenario.seed,
         replication=replication,
         keep_rows=keep_rows,
@@ -269,6 +278,20 @@ def _outcome(
             stage: of([result.stage_times().get(stage.name, 0) for result in main])
             for stage in stages
         },
+        idle={}
+        if policy.idle.is_free
+        else {
+            "asleep": of([result.asleep for result in main]),
+            "burnt": of([result.idle_burnt for result in main], "1"),
+            "cpu_share": of([result.cpu_share for result in main], "1"),
+        },
+        host_cpus={}
+        if opened.scenario.cpus is None
+        else {
+            "utilisation": of([_cpu_utilisation(result) for result in main], "1"),
+            "stolen": of([result.stage_times().get(STEAL.name, 0) for result in main]),
+            "waited": of([result.stage_times().get(WAIT_CPU.name, 0) for result in main]),
+        },
         times=times,
         ratio=exact(times[0] / baseline[0] if baseline[0] else float("nan"), "1")
         if is_exact
@@ -277,6 +300,12 @@ def _outcome(
         if is_exact
         else paired_difference(baseline, times),
     )
+
+
+def _cpu_utilisation(result: RunResult) -> float:
+    """Share of the host's CPUs in use; not a number if there were enough for every thread."""
+    use = result.resource("CPUs")
+    return float("nan") if use is None else use.utilisation
 
 
 def _samples(result: RunResult, reason: str) -> int:

@@ -9,7 +9,7 @@ from vmexit_sim.device import DeviceCatalog, load_devices
 from vmexit_sim.engine import EngineName, run
 from vmexit_sim.guest.workload import Workload
 from vmexit_sim.hypervisor.platform import Platform
-from vmexit_sim.lowering import lower
+from vmexit_sim.lowering import HostCpus, lower
 from vmexit_sim.measure.records import RunResult
 from vmexit_sim.policy import Policy
 from vmexit_sim.streams import Streams
@@ -24,6 +24,7 @@ def simulate(
     seed: int = 1,
     replication: int = 0,
     keep_rows: bool = False,
+    cpus: HostCpus | None = None,
     engine: EngineName = "auto",
 ) -> RunResult:
     """Run a guest once.
@@ -36,10 +37,11 @@ def simulate(
         seed: root of all randomness.
         replication: which repetition; two replications share no random number.
         keep_rows: keep every access's record in the result.
+        cpus: the host's physical CPUs; None: one for every thread.
         engine: what runs it; the result is the same to the last bit.
 
     Raises:
         SimulationError: a deadlock.
     """
-    lowered = lower(policy, platform, devices or load_devices(), workload)
+    lowered = lower(policy, platform, devices or load_devices(), workload, cpus)
     return run(lowered, workload, Streams(seed, replication), engine=engine, keep_rows=keep_rows)

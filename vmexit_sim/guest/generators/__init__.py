@@ -14,16 +14,17 @@ from vmexit_sim.guest.generators.bar_sizing import BarSizing
 from vmexit_sim.guest.generators.enumeration import Enumeration, Function
 from vmexit_sim.guest.generators.interrupted import Interrupted
 from vmexit_sim.guest.generators.interrupts import InterruptService
+from vmexit_sim.guest.generators.ipi import Ipi
 from vmexit_sim.guest.generators.requests import RequestResponse
 from vmexit_sim.guest.generators.spread import Spread
 
 __all__ = [
     "BarSizing", "Enumeration", "Function", "Generator", "InterruptService", "Interrupted",
-    "RequestResponse", "Spread",
+    "Ipi", "RequestResponse", "Spread",
 ]  # fmt: skip
 
 Generator = Annotated[
-    Spread | BarSizing | Enumeration | InterruptService | Interrupted | RequestResponse,
+    Spread | BarSizing | Enumeration | InterruptService | Interrupted | Ipi | RequestResponse,
     Discriminator("kind"),
 ]
 """Any of them, as files state it: a table with a `kind`."""

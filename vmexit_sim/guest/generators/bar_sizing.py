@@ -145,14 +145,14 @@ def bar_pass(
     if sequence == "batched":
         _size_at_once(writer, sets, decode_on)
     else:
-        for registers in sets:
+        for number, registers in enumerate(sets):
             with writer.operation(Kind.BAR_SIZING):
                 if sequence == "bare":
                     sizes = _size(writer, registers)
                 else:
-                    _decode_off(writer, decode_on)
+                    _decode_off(writer, decode_on, spare=number > 0)
                     sizes = _size(writer, registers)
-                    _decode_back(writer, decode_on)
+                    _decode_back(writer, decode_on, spare=number < len(sets) - 1)
             for size in sizes:
                 writer.need(size, by=writer.next_row)
     return writer.done()
@@ -177,15 +177,17 @@ def _size(writer: PatternWriter, registers: list[int]) -> list[int]:
     return sizes
 
 
-def _decode_off(writer: PatternWriter, decode_on: bool) -> None:
-    writer.read(COMMAND, 2)
+def _decode_off(writer: PatternWriter, decode_on: bool, *, spare: bool = False) -> None:
+    """Look whether decoding is on, and turn it off if so; `spare`: between two sizings."""
+    flag = Flag.SPARE_TOGGLE if spare else Flag.NONE
+    writer.read(COMMAND, 2, flag)
     if decode_on:
-        writer.write(COMMAND, 2, Flag.DECODE_TOGGLE)
+        writer.write(COMMAND, 2, Flag.DECODE_TOGGLE | flag)
 
 
-def _decode_back(writer: PatternWriter, decode_on: bool) -> None:
+def _decode_back(writer: PatternWriter, decode_on: bool, *, spare: bool = False) -> None:
     if decode_on:
-        writer.write(COMMAND, 2, Flag.DECODE_TOGGLE)
+        writer.write(COMMAND, 2, Flag.DECODE_TOGGLE | (Flag.SPARE_TOGGLE if spare else Flag.NONE))
 
 
 def _size_at_once(writer: PatternWriter, sets: list[list[int]], decode_on: bool) -> None:

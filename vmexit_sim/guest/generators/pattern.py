@@ -104,9 +104,9 @@ class PatternWriter:
         """The number of the access that comes next."""
         return len(self._rows)
 
-    def read(self, register: int, size: int = 4) -> int:
+    def read(self, register: int, size: int = 4, flags: Flag = Flag.NONE) -> int:
         """A read of `size` bytes; returns its row."""
-        return self._access(register, size, Flag.NONE, write=False)
+        return self._access(register, size, flags, write=False)
 
     def write(self, register: int, size: int = 4, flags: Flag = Flag.NONE) -> int:
         """A write of `size` bytes; returns its row."""

@@ -13,8 +13,8 @@ stream, which is consumed in row order, and the moment of the last arrival.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Annotated, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -77,6 +77,19 @@ class Draws:
             return np.full(n, share == 1)
         return self._stream(purpose).random(n) < share
 
+    def whole(self, purpose: str, low: int, high: int, n: int) -> npt.NDArray[np.int64]:
+        """The next `n` whole numbers from `low` to `high`, all equally likely."""
+        if low == high:
+            return np.full(n, low)
+        return self._stream(purpose).integers(low, high + 1, n)
+
+    def some_of(
+        self, purpose: str, counts: npt.NDArray[np.int64], width: int
+    ) -> npt.NDArray[np.bool_]:
+        """For each count so many of `width`, every choice equally likely: mask [count, place]."""
+        order = self._stream(purpose).random((len(counts), width)).argsort(axis=1)
+        return order.argsort(axis=1) < counts[:, None]
+
     def _stream(self, purpose: str) -> np.random.Generator:
         if purpose not in self._open:
             self._open[purpose] = self._streams.named("guest", self._vcpu, purpose)
@@ -117,6 +130,25 @@ def operation_rows(operations: int, accesses: int, rows: int) -> Iterator[Rows]:
         row = np.arange(begin, min(begin + rows, total))
         operation = row // accesses if accesses > 1 else row
         yield Rows(operation, operation * accesses == row, row)
+
+
+def in_blocks(parts: Iterable[dict[str, Any]], rows: int) -> Iterator[dict[str, Any]]:
+    """Columns that come in parts of any length, in blocks of `rows` rows, but for the last."""
+    waiting: list[dict[str, Any]] = []
+    have = 0
+    for part in parts:
+        waiting.append(part)
+        have += len(next(iter(part.values())))
+        if have < rows:
+            continue
+        joined = {name: np.concatenate([each[name] for each in waiting]) for name in part}
+        whole = have // rows * rows
+        for begin in range(0, whole, rows):
+            yield {name: column[begin : begin + rows] for name, column in joined.items()}
+        waiting = [{name: column[whole:] for name, column in joined.items()}]
+        have -= whole
+    if have:
+        yield {name: np.concatenate([each[name] for each in waiting]) for name in waiting[0]}
 
 
 class Arrivals:
