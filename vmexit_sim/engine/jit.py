@@ -11,15 +11,19 @@ from typing import Any
 
 from numba import njit
 
+OPTIONS: dict[str, Any] = {"nogil": True, "boundscheck": False, "_nrt": False}
+"""Without `nrt` compiled code owns no memory, so it can count no references to any either. Numba
+would do that, atomically, wherever one function hands an array to another."""
+
 
 def compiled(function: Callable[..., Any]) -> Any:
     """Compile a function at its first call; keep the code on disk if that is possible."""
     try:
-        return njit(nogil=True, boundscheck=False, cache=True)(function)
+        return njit(**OPTIONS, cache=True)(function)
     except RuntimeError:  # Numba found no directory that it may write
         return uncached(function)
 
 
 def uncached(function: Callable[..., Any]) -> Any:
     """Compile a function at its first call, for this process only."""
-    return njit(nogil=True, boundscheck=False)(function)
+    return njit(**OPTIONS)(function)
