@@ -151,7 +151,7 @@ class _Halves:
         return index
 
     def _whose(self, whose: int) -> int:
-        """The register that holds whose queue is meant; there is one for `SHARED`, one for `OWN`."""
+        """The register that holds whose queue is meant."""
         return whose - THEIRS if whose >= THEIRS else self.registers + whose
 
     def _reached(self, number: int) -> int:
