@@ -39,7 +39,7 @@ def main(options: Options) -> Figure:
     shares = [(name, *(removed(own[policy]) for policy in names)) for name, own in of.items()]
     print_table(["removed (exact)", *spaced], shares)
     say("-: no rule reaches these accesses. In brackets: counterfactual, this guest has no ECAM. "
-        "Interrupts themselves are not in these times; --deliveries adds those of e1000.")  # fmt: skip
+        "Interrupts themselves are not in these times; --deliveries adds them.")  # fmt: skip
     for old, new in PAIRS.items():
         for part in ("start-up", "job"):
             was, now = (of[f"{guest}: {part}"][first] for guest in (old, new))
