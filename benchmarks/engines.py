@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,9 @@ Timed = tuple[float, float]  # seconds an access, mean latency in us
 class PreDrawn:
     """The program with its accesses drawn beforehand, so that only the engine is timed."""
 
-    def __init__(self, accesses: int, vcpus: int) -> None:
+    def __init__(self, accesses: int, vcpus: int, *, interruptible: bool = False) -> None:
         self.guest = workload(accesses, vcpus)
-        self.lowered = lowered(self.guest)
+        self.lowered = lowered(self.guest, interruptible=interruptible)
         self.program, self.outstanding = self.lowered.program, self.lowered.outstanding
         self.reach = self.lowered.reach
         self.blocks = {
@@ -61,12 +62,15 @@ def timed(call: Callable[[], float], accesses: int) -> Timed:
 
 
 def ours(source: Any, guest: Any, engine: Any) -> float:
-    result = run(source, guest, Streams(1), engine=engine, block_rows=4096)
+    result = run(source, guest, Streams(1), engine=engine)
     return result.summary.latencies["stall"].mean / 1e6
 
 
-def cpp(drawn: PreDrawn, accesses: int, vcpus: int, folder: Path) -> Callable[[], Timed] | None:
-    """The hand-written loop, compiled here and now; it times itself, without reading its file."""
+def cpp(drawn: PreDrawn, accesses: int, vcpus: int, folder: Path) -> Callable[[str], Timed] | None:
+    """The hand-written loop, compiled here and now; it times itself, without reading its file.
+
+    What is returned wants to know what to record: "lean" or "full".
+    """
     compiler = shutil.which("g++")
     if compiler is None:
         return None
@@ -79,8 +83,8 @@ def cpp(drawn: PreDrawn, accesses: int, vcpus: int, folder: Path) -> Callable[[]
             for vcpu in range(vcpus):
                 file.write(np.concatenate([b[name] for b in drawn.blocks[vcpu]]).tobytes())
 
-    def once() -> Timed:
-        command = [program, str(vcpus), str(accesses // vcpus), draws, "1"]
+    def once(records: str) -> Timed:
+        command = [program, str(vcpus), str(accesses // vcpus), draws, "1", records]
         out = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
         return float(out[1]) / accesses, float(out[0]) / 1e6
 
@@ -88,7 +92,8 @@ def cpp(drawn: PreDrawn, accesses: int, vcpus: int, folder: Path) -> Callable[[]
 
 
 def competitors(accesses: int, folder: Path) -> dict[str, Callable[[], Timed]]:
-    drawn = PreDrawn(accesses, 4)
+    drawn, ready = PreDrawn(accesses, 4), PreDrawn(accesses, 4, interruptible=True)
+    native = cpp(drawn, accesses, 4, folder)
     few, slow = accesses // 10, accesses // 20
     small = workload(few)
     contenders: dict[str, Callable[[], Timed] | None] = {
@@ -102,7 +107,11 @@ def competitors(accesses: int, folder: Path) -> dict[str, Callable[[], Timed]]:
         "vmexit-sim, compiled engine, drawn beforehand": lambda: timed(
             lambda: ours(drawn, drawn.guest, "compiled"), accesses
         ),
-        "C++ event loop, drawn beforehand": cpp(drawn, accesses, 4, folder),
+        "vmexit-sim, the same, compute interruptible": lambda: timed(
+            lambda: ours(ready, ready.guest, "compiled"), accesses
+        ),
+        "C++ event loop, drawn beforehand": native and partial(native, "lean"),
+        "C++ event loop, recording what ours records": native and partial(native, "full"),
         "salabim": lambda: timed(lambda: salabim_mean_latency_us(slow), slow),
         "Ciw": lambda: timed(lambda: ciw_mean_latency_us(slow), slow),
     }

@@ -14,6 +14,7 @@ from vmexit_sim.hypervisor.host import DECODE, EMULATE, SWITCH_IN, SWITCH_OUT, A
 from vmexit_sim.hypervisor.platform import load_platform
 from vmexit_sim.lowering import Lowered, lower
 from vmexit_sim.mechanisms import Mechanism, register
+from vmexit_sim.mechanisms.base import make_mechanism
 from vmexit_sim.policy import Policy, Rule
 from vmexit_sim.steps import (
     Column,
@@ -81,8 +82,20 @@ def scaled_to(vcpus: int) -> tuple[int, int]:
     return servers, servers
 
 
-def lowered(guest: Spread, handlers: int = 2, devices: int = 2) -> Lowered:
-    """The program for it."""
-    mechanism = BenchmarkHandler(handlers=handlers, devices=devices)
-    policy = Policy(title="benchmark", rules=[Rule(side="host", mechanism=mechanism)])
+def lowered(
+    guest: Spread, handlers: int = 2, devices: int = 2, *, interruptible: bool = False
+) -> Lowered:
+    """The program for it.
+
+    Args:
+        guest: the workload.
+        handlers, devices: how many there are.
+        interruptible: put a second rule behind, which never gets an access, but whose mechanism
+            could interrupt the guest; so its compute must be ready to be interrupted.
+    """
+    rules = [Rule(side="host", mechanism=BenchmarkHandler(handlers=handlers, devices=devices))]
+    if interruptible:
+        timed = {"name": "batched_hypercall", "max_batch": 4, "max_wait": "3 us", "needs": "idioms"}
+        rules.append(Rule(side="host", mechanism=make_mechanism(timed)))
+    policy = Policy(title="benchmark", rules=rules)
     return lower(policy, load_platform("ideal"), load_devices(), guest)

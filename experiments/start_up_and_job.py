@@ -1,10 +1,8 @@
 """How much of a job's exit time can each policy remove, bunched at start-up and spread in the job?
 
 The thread's two halves on real guests: a download and 512 disk reads, each by a register-driven
-and by a virtio device. Start-up is everything up to the loaded modules; in the job, accesses come
-with each request and interrupt. Look at: what batching removes as recorded, by known idioms, and
-at most, and how late effects then come; and what another device removes, which no policy for the
-old one reaches.
+and by a virtio device. Look at: what batching removes as recorded, by known idioms, and at most,
+and how late effects then come; and what another device removes, which no policy for the old has.
 """
 
 import pandas as pd
@@ -38,20 +36,18 @@ def main(options: Options) -> Figure:
              for name, own in of.items()]  # fmt: skip
     head = ["accesses", "exits", "time added", *(f"effect p99 {name}" for name in LATE)]
     print_table([f"{scenario.platform} (exact)", *head], costs)
-    print_table(
-        ["time added that is removed (exact)", *spaced],
-        [(name, *(removed(own[policy]) for policy in names)) for name, own in of.items()],
-    )
-    say(
-        "-: no rule reaches these accesses. In brackets: counterfactual, this guest has no ECAM. "
-        "Interrupts themselves are not in these times; compare --deliveries adds those of e1000."
-    )
+    shares = [(name, *(removed(own[policy]) for policy in names)) for name, own in of.items()]
+    print_table(["removed (exact)", *spaced], shares)
+    say("-: no rule reaches these accesses. In brackets: counterfactual, this guest has no ECAM. "
+        "Interrupts themselves are not in these times; --deliveries adds them.")  # fmt: skip
     for old, new in PAIRS.items():
         for part in ("start-up", "job"):
             was, now = (of[f"{guest}: {part}"][first] for guest in (old, new))
-            say(f"{part}: {new} instead of {old} removes "
-                f"{1 - now.hypervisor_time.value / was.hypervisor_time.value:.1%} of the time and "
-                f"{1 - now.exits.value / was.exits.value:.1%} of the exits.")  # fmt: skip
+            time, exits = (1 - getattr(now, name).value / getattr(was, name).value
+                           for name in ("hypervisor_time", "exits"))  # fmt: skip
+            say(
+                f"{part}: {new} for {old} removes {time:.1%} of the time, {exits:.1%} of the exits."
+            )
     points = [(guest, name, 100 * (1 - own[name].ratio.value)) for guest, own in of.items()
               for name in names if own[name].reach and not own[name].counterfactual]  # fmt: skip
     frame = pd.DataFrame(points, columns=["guest", "policy", "value"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -25,6 +23,7 @@ from vmexit_sim.guest.generators import (
 )
 from vmexit_sim.guest.table import NEVER, AccessTable, Flag, Kind, Space, make_table
 from vmexit_sim.guest.workload import Recorded, Workload
+from vmexit_sim.hypervisor.host import AccessClass, Host
 from vmexit_sim.hypervisor.platform import Platform, load_platform
 from vmexit_sim.lowering import HostCpus, Lowered, lower
 from vmexit_sim.measure.records import RunResult
@@ -32,6 +31,30 @@ from vmexit_sim.mechanisms import Mechanism
 from vmexit_sim.mechanisms.base import make_mechanism
 from vmexit_sim.policy import Policy, Rule, load_policy
 from vmexit_sim.scenario import cached_trace
+from vmexit_sim.steps import (
+    ACCESS,
+    Clock,
+    Column,
+    Length,
+    Moment,
+    PostedAt,
+    Queue,
+    Register,
+    Role,
+    Stage,
+    Step,
+    Steps,
+    acquire,
+    leave,
+    let,
+    loop,
+    put,
+    release,
+    spend,
+    stamp,
+    take,
+    when,
+)
 from vmexit_sim.streams import Streams
 
 RANDOM_COSTS = {
@@ -269,33 +292,60 @@ def test_a_mailbox_that_outgrows_its_room_loses_nothing() -> None:
     assert np.array_equal(np.diff(done), np.full(299, 100_000_000))
 
 
-def test_no_reference_is_counted_in_the_loop() -> None:
-    """Numba counts references atomically; one such pair an access would cost more than the rest.
-
-    The compiled function may count them where it begins and ends, but in no block of code that can
-    be reached from itself.
-    """
+def test_no_reference_is_counted() -> None:
+    """Numba counts references atomically; one such pair an access would cost more than the rest."""
     from numba import types
 
     line, n = types.Array(types.int64, 1, "C"), types.int64
-    signature = (line, line, line, n, n, line, line, n, line, n, line, n, *[line] * 10)
+    signature = (line, line, line, n, n, line, line, n, line, n, n, n, *[line] * 6)
     fresh = uncached(kernel.advance.py_func)
     fresh.compile(signature)
     (code,) = fresh.inspect_llvm().values()
-    for function in code.split("\ndefine ")[1:]:
-        leads_to: dict[str, set[str]] = {}
-        counting = set()
-        block = "entry"
-        for text in function[: function.index("\n}")].splitlines():
-            if label := re.match(r"([\w.\"$-]+):", text):
-                block = label.group(1)
-            leads_to.setdefault(block, set()).update(re.findall(r"label %([\w.\"$-]+)", text))
-            if "NRT_incref" in text or "NRT_decref" in text:
-                counting.add(block)
-        for block in counting:
-            reached: set[str] = set()
-            ahead = set(leads_to[block])
-            while ahead:
-                reached |= ahead
-                ahead = set().union(*(leads_to.get(name, set()) for name in ahead)) - reached
-            assert block not in reached, f"references are counted in a loop, at {block}"
+    assert "NRT_" not in code
+
+
+LOCK = Queue("lock", tokens=1)
+BOX = Queue("box", capacity=2)
+WAIT, WORK, REST = (Stage(name, Role.WAIT) for name in ("wait", "work", "rest"))
+COUNT, ITEM, SINCE = Register("count"), Register("item"), Register("since")
+PIECES: list[list[Step]] = [
+    [spend(WORK, 500_000)],
+    [spend(WORK, Column("emulate"))],
+    [let(COUNT, Clock(), "-", SINCE), let(COUNT, COUNT, "min", 700_000), spend(REST, COUNT)],
+    [let(SINCE, Clock())],
+    [acquire(LOCK, WAIT), spend(WORK, 500_000), release(LOCK)],
+    [acquire(LOCK, WAIT), release(LOCK), spend(REST, Column("compute"))],
+    [put(BOX, ACCESS, refused=COUNT), spend(REST, COUNT)],
+    [take(BOX, WAIT, into=ITEM, timeout=500_000), let(COUNT, ITEM, "max", 0)],
+    [take(BOX, WAIT, into=ITEM, timeout=0)],
+    [spend(WORK, Length(BOX))],
+    [stamp(Moment.EXIT, reason="IO_INSTRUCTION"), spend(WORK, 1_000), stamp(Moment.ENTRY)],
+    [stamp(Moment.POSTED), spend(REST, 100_000), let(SINCE, PostedAt(ACCESS))],
+]
+
+
+def nested(pieces: st.SearchStrategy[list[Step]]) -> st.SearchStrategy[list[Step]]:
+    several = st.lists(pieces, max_size=3).map(lambda parts: [s for part in parts for s in part])
+    return (
+        several
+        | several.map(lambda steps: [loop([*steps, leave()])])
+        | several.map(lambda steps: [loop([spend(REST, 1), *steps, leave()]), spend(WORK, 2)])
+        | st.tuples(several, several).map(lambda both: [when(ITEM, ">", 0, *both)])
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(steps=nested(st.recursive(st.sampled_from(PIECES), nested, max_leaves=6)))
+def test_engines_agree_on_any_steps(steps: list[Step]) -> None:
+    class AnySteps(Mechanism):
+        def access(self, host: Host, access: AccessClass) -> Steps:
+            yield from steps
+            yield stamp(Moment.DONE)
+
+    workload = checked(
+        Spread, {"kind": "spread", "operations": 30, "accesses_per_operation": 2, "vcpus": 3,
+                 "read_share": 0.5, "space": "mmio", "between": "500 ns",
+                 "emulate": {"kind": "exponential", "mean": "500 ns"}},
+    )  # fmt: skip
+    policy = Policy(title="any", rules=[Rule(side="host", mechanism=AnySteps())])
+    both(lower(policy, load_platform("ideal"), load_devices(), workload), workload)

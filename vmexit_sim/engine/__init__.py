@@ -1,7 +1,7 @@
 """Engines: what runs a program.
 
 The SimPy engine is the definition of what is right; the compiled engine gives the same numbers, to
-the last bit, some eighty times as fast.
+the last bit, over a hundred times as fast.
 """
 
 from __future__ import annotations

@@ -18,10 +18,12 @@ from vmexit_sim.engine import kernel as k
 from vmexit_sim.engine import reduction
 from vmexit_sim.engine.deadlock import Waiting, deadlock_error
 from vmexit_sim.engine.jit import uncached
+from vmexit_sim.engine.layout import OWN_REGISTERS, lay, place_of
 from vmexit_sim.engine.reduction import no_operation
 from vmexit_sim.engine.window import RECORDED, Window, no_effect_error
-from vmexit_sim.lowering import ALWAYS, VCPU_SHIFT, Lowered
+from vmexit_sim.lowering import VCPU_SHIFT, Lowered
 from vmexit_sim.measure.records import ExitTally, Records, ResourceUse, RunResult, Summary
+from vmexit_sim.program import OWN
 
 Array = npt.NDArray[np.int64]
 
@@ -61,6 +63,7 @@ def _prepare() -> None:
             _call_with_nothing()
         except OSError:
             k.advance = uncached(k.advance.py_func)
+            reduction.lay_block = uncached(reduction.lay_block.py_func)
             reduction.reduce_block = uncached(reduction.reduce_block.py_func)
             _call_with_nothing()
     finally:
@@ -69,16 +72,14 @@ def _prepare() -> None:
 
 def _call_with_nothing() -> None:
     """Call the compiled functions with arrays of the right types, and nothing to do."""
-    line = np.zeros(6 * k.ROW, np.int64)
-    world = np.zeros(k.WORLD, np.int64)
-    world[k.RUNNING] = -1
+    line = np.zeros(8, np.int64)
+    nobody = np.full(2 * k.NODE, k.NEVER)
     k.advance(
-        world, line, line, 0, 0, line, line, 1, line, 1, line, 1, line, line, line, line, line,
-        line, line[:0], line[:0], line[:0], line,
+        line, line, line, 0, 0, line, line, 1, line, 1, 1, VCPU_SHIFT, line, line, line, line, line,
+        nobody,
     )  # fmt: skip
-    reduction.reduce_block(
-        0, 0, line, line, 1, line, 1, line, line, line, line, no_operation()
-    )  # fmt: skip
+    reduction.lay_block(0, 0, line, 1, line.reshape(2, 4), 0, line)
+    reduction.reduce_block(0, 0, line, 1, 1, line, line, line, line, line, no_operation())
 
 
 class CompiledSimulation:
@@ -90,16 +91,18 @@ class CompiledSimulation:
         self.window = window
         self.items = np.zeros(0, np.int64)
         self.summary = Summary(program.stages, keep_rows)
-        self.rows = k.laid(program.rows)
-        self.entries = np.array(program.entries, np.int64)
-        self.width = len(program.stages)
-        self.names = [*ALWAYS, *program.columns]
-        self.columns = np.zeros((window.slots, len(self.names)), np.int64)
-        self.record = np.zeros((window.slots, k.RECORD), np.int64)
-        self.unrecorded = np.array([*RECORDED.values(), 0], np.int64)
-        self.stage_time = np.zeros(window.slots * self.width, np.int64)
+        self.layout = lay(program, window.names)
+        self.entries = np.array([place_of(entry) for entry in program.entries], np.int64)
+        self.accesses = np.zeros((window.slots, self.layout.each), np.int64)
+        self.slots = self.accesses.ravel(), self.layout.each
+        self.unrecorded = np.array(list(RECORDED.values()), np.int64)
         self.fixed = window.fixed_times(program)
         self.seen = np.zeros(len(self.fixed), np.int64)
+        self.totals = np.zeros(len(self.layout.booked) + 1, np.int64)
+        self.sums = (
+            np.zeros(len(self.summary.counts) * reduction.CHUNK, np.int64),
+            self.summary.counts.ravel(), self.summary.stats.ravel(), self.totals, self.seen,
+        )  # fmt: skip
         self.world = np.zeros(k.WORLD, np.int64)
         self.open = [no_operation() for _ in range(program.vcpus)]
         self._lay_actors()
@@ -107,22 +110,25 @@ class CompiledSimulation:
 
     def _lay_actors(self) -> None:
         program, n = self.program, len(self.program.actors)
+        assert n <= k.WHO_MASK, "an actor's number has its place in a ticket"
         self.actors = np.zeros((n, k.ACTOR), np.int64)
-        self.actors[:, k.A_PLACE] = [actor.entry for actor in program.actors]
+        self.actors[:, k.A_PLACE] = [place_of(actor.entry) for actor in program.actors]
         self.actors[:, k.A_VCPU] = [actor.vcpu for actor in program.actors]
         self.actors[:, k.A_IS_VCPU] = [actor.is_vcpu for actor in program.actors]
-        self.world[k.RUNNING_VCPUS] = program.vcpus
         first = self.actors[:, k.A_VCPU] << VCPU_SHIFT
         self.actors[:, k.A_FOLLOWING] = self.actors[:, k.A_LOADED] = first
-        self.actors[:, k.A_ACCESS_SLOT] = self.window.slots - 1
-        self.registers = np.zeros((n, program.registers), np.int64)
+        self.actors[:, k.A_ACCESS] = self.accesses.size - self.layout.each
+        self.registers = np.zeros((n, program.registers + len(OWN_REGISTERS)), np.int64)
         self.registers[:, 0] = -1
-        self.wake_times = np.zeros(n, np.int64)
-        self.wake_numbers = np.arange(n, dtype=np.int64)
-        self.heap = np.arange(n, dtype=np.int64)
-        self.heap_place = np.arange(n + 1, dtype=np.int64)
-        self.world[[k.COUNTER, k.RUNNING]] = n, -1
-        self.world[[k.BLOCK_BITS, k.VCPU_SHIFT]] = self.window.bits, VCPU_SHIFT
+        self.registers[:, program.registers + OWN] = self.actors[:, k.A_VCPU]
+        self.world[k.RUNNING_VCPUS] = program.vcpus
+        self.world[k.COUNTER] = n << k.WHO_BITS
+        leaves = 1 << (n - 1).bit_length()
+        self.tree = np.zeros((2 * leaves, k.NODE), np.int64)
+        self.tree[leaves:, k.TICKET] = np.arange(leaves) * ((1 << k.WHO_BITS) + 1)
+        self.tree[leaves + n :, k.TIME] = k.NEVER
+        for node in range(leaves - 1, 0, -1):  # at time 0 the first one wins everywhere
+            self.tree[node] = self.tree[2 * node]
 
     def _lay_queues(self) -> None:
         program = self.program
@@ -135,7 +141,7 @@ class CompiledSimulation:
             own[[k.Q_CAPACITY, k.Q_TOKENS, k.Q_LENGTH]] = queue.capacity, queue.tokens, queue.tokens
             own[k.Q_PRIORITY] = queue.discipline == "priority"
             if queue.tokens:
-                own[k.Q_LOCK] = locks
+                own[k.Q_LOCK] = locks * len(program.actors)
                 locks += 1
         self.holds = np.zeros((locks, len(program.actors)), np.int64)
         self._make_room(np.full(n, FIRST_ROOM, np.int64))
@@ -152,20 +158,21 @@ class CompiledSimulation:
         """
         prepare()
         uses: list[ResourceUse] = []
+        program = self.program
+        before_items = (
+            self.world, self.layout.rows, self.entries, place_of(program.end),
+            place_of(program.asking), self.actors.ravel(), self.registers.ravel(),
+            self.registers.shape[1], *self.slots, self.window.bits,
+            VCPU_SHIFT, self.cells, self.queues.ravel(),
+        )  # fmt: skip
+        behind_items = self.holds.ravel(), self.tallies.ravel(), self.tree.ravel()
         while True:
-            ended = k.advance(
-                self.world, self.rows, self.entries, self.program.end,
-                self.program.asking, self.actors.ravel(), self.registers.ravel(),
-                self.program.registers, self.columns.ravel(), len(self.names), self.stage_time,
-                self.width, self.record.ravel(), self.cells, self.queues.ravel(), self.items,
-                self.holds.ravel(), self.tallies.ravel(), self.wake_times, self.wake_numbers,
-                self.heap, self.heap_place,
-            )  # fmt: skip
+            ended = k.advance(*before_items, self.items, *behind_items)
             if ended == k.FINISHED:
                 break
             who = int(self.world[k.WHO])
             if ended == k.ALL_HALTED:  # what others still do is no part of the run
-                span = int(self.world[k.NOW])
+                span = int(self.actors[who, k.A_CLOCK])
                 uses = [self._use(number, span) for number in range(len(self.queues))]
             elif ended == k.NEEDS_BLOCK:
                 self._load(who)
@@ -174,7 +181,7 @@ class CompiledSimulation:
                 room[who] *= 2
                 self._make_room(room)
         vcpus = self.program.vcpus
-        if (self.actors[:vcpus, k.A_STATE] != k.HALTED).any():
+        if self.world[k.RUNNING_VCPUS]:
             raise self._deadlock()
         for vcpu in range(vcpus):
             for begin, end in self.window.left_over(vcpu):
@@ -182,6 +189,7 @@ class CompiledSimulation:
             if self.open[vcpu][0] >= 0:
                 self.summary.close_operation(*self.open[vcpu][1:].tolist())
         self.summary.totals[:-1] += self.seen @ self.fixed
+        self.summary.totals[[*self.layout.booked, -1]] += self.totals
         finish = self.actors[:vcpus, k.A_CLOCK].tolist()
         return RunResult(
             summary=self.summary,
@@ -199,11 +207,9 @@ class CompiledSimulation:
             return
         if block.replaces is not None:
             self._retire(vcpu, *block.replaces)
-        a, b = block.slot, block.slot + block.accesses
-        for number, name in enumerate(self.names):
-            self.columns[a:b, number] = block.columns[name]
-        self.record[a:b] = self.unrecorded
-        self.stage_time[a * self.width : b * self.width] = 0
+        reduction.lay_block(
+            block.slot, block.accesses, *self.slots, block.made, block.at, self.unrecorded
+        )
         self.actors[vcpu, k.A_LOADED] += block.accesses
 
     def _retire(self, vcpu: int, begin: int, end: int) -> None:
@@ -211,26 +217,19 @@ class CompiledSimulation:
         a = self.window.slot(vcpu, begin)
         b = a + end - begin
         late = reduction.reduce_block(
-            a, b, self.record.ravel(), self.stage_time, self.width, self.columns.ravel(),
-            len(self.names), self.summary.counts.ravel(), self.summary.stats.ravel(),
-            self.summary.totals, self.seen, self.open[vcpu],
-        )  # fmt: skip
+            a, b, *self.slots, len(self.layout.booked), *self.sums, self.open[vcpu]
+        )
         if late >= 0:
-            done = int(self.record[late, k.DONE])
+            done = int(self.accesses[late, k.DONE])
             raise no_effect_error(vcpu, begin + late - a, done, self.window.block)
         if self.summary.keep_rows:
-            moments = {
-                name: self.record[a:b, number].copy() for number, name in enumerate(RECORDED)
-            }
-            booked = self.stage_time[a * self.width : b * self.width]
-            stages = booked.reshape(end - begin, self.width)
+            rows = self.accesses[a:b].copy()
+            stages = self.fixed[rows[:, k.CLASS]]
+            stages[:, self.layout.booked] += rows[:, self.layout.each - len(self.layout.booked) :]
+            moments = {name: rows[:, number] for number, name in enumerate(RECORDED)}
             self.summary.keep(
                 Records(
-                    vcpu=vcpu,
-                    first=begin,
-                    operation=self.columns[a:b, k.OPERATION].copy(),
-                    stages=stages + self.fixed[self.columns[a:b, k.CLASS]],
-                    **moments,
+                    vcpu=vcpu, first=begin, operation=rows[:, k.OPERATION], stages=stages, **moments
                 )
             )
 
@@ -282,7 +281,7 @@ class CompiledSimulation:
             lock = int(self.queues[number, k.Q_LOCK])
             holders = [
                 name
-                for name, times in zip(names, self.holds[lock], strict=True)
+                for name, times in zip(names, self.holds[lock // len(names)], strict=True)
                 for _ in range(int(times))
             ] if lock >= 0 else []  # fmt: skip
             waiting += [

@@ -11,15 +11,22 @@ from typing import Any
 
 from numba import njit
 
+OPTIONS: dict[str, Any] = {
+    "nogil": True, "boundscheck": False, "error_model": "numpy", "_nrt": False,
+}  # fmt: skip
+"""No divisor is 0, so none is asked after. Without `nrt` compiled code owns no memory, so it can
+count no references to any either; Numba would do that, atomically, wherever one function hands an
+array to another."""
+
 
 def compiled(function: Callable[..., Any]) -> Any:
     """Compile a function at its first call; keep the code on disk if that is possible."""
     try:
-        return njit(nogil=True, boundscheck=False, error_model="numpy", cache=True)(function)
+        return njit(**OPTIONS, cache=True)(function)
     except RuntimeError:  # Numba found no directory that it may write
         return uncached(function)
 
 
 def uncached(function: Callable[..., Any]) -> Any:
     """Compile a function at its first call, for this process only."""
-    return njit(nogil=True, boundscheck=False, error_model="numpy")(function)
+    return njit(**OPTIONS)(function)

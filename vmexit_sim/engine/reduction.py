@@ -21,7 +21,6 @@ from vmexit_sim.engine.kernel import (
     INDEX,
     NEVER,
     OPERATION,
-    RECORD_BITS,
     RESUMED,
     STALL,
 )
@@ -42,6 +41,10 @@ from vmexit_sim.measure.sketch import (
 OPEN_OPERATION, O_STALL, O_DUE, O_RESUME, O_DONE, OPEN = range(6)
 
 
+CHUNK = 64
+"""So many accesses stay in the processor's first cache."""
+
+
 @intrinsic
 def _leading_zeros(_: Any, value: Any) -> Any:
     """How many of an int64's upper bits are zero."""
@@ -60,100 +63,130 @@ def _bucket(value: int) -> int:
 
 
 @compiled
+def lay_block(
+    first: int, number: int, accesses: Any, each: int, made: Any, begin: int, unrecorded: Any
+) -> None:
+    """Lay so many accesses from a slot on.
+
+    Args:
+        first, number: which slots.
+        accesses, each: as for the loop.
+        made, begin: columns of accesses, and from where on these ones are.
+        unrecorded: what is recorded of an access before it begins.
+    """
+    recorded = unrecorded.shape[0]
+    known = recorded + made.shape[0]
+    for chunk in range(0, number, CHUNK):
+        end = min(chunk + CHUNK, number)
+        for place in range(each):
+            at = ((first + chunk) * each + place) & INDEX
+            if recorded <= place < known:
+                for access in range(begin + chunk, begin + end):
+                    accesses[at] = made[place - recorded, access]
+                    at += each
+            else:
+                initial = unrecorded[place] if place < recorded else np.int64(0)
+                for _ in range(chunk, end):
+                    accesses[at] = initial
+                    at += each
+
+
+@njit(inline="always")
+def _count(values: Any, which: int, number: int, counts: Any, stats: Any) -> None:
+    """Count so many values into one of the sketches.
+
+    What all of them are counted into stands in variables of its own, not in memory.
+    """
+    low = high = most = np.int64(0)
+    least = np.int64(NEVER)
+    for place in range(which * CHUNK, which * CHUNK + number):
+        value = values[place & INDEX]
+        low += value & LOW
+        high += value >> LOW_BITS
+        least = min(least, value)
+        most = max(most, value)
+        values[place & INDEX] = which * BUCKETS + _bucket(value)
+    for place in range(which * CHUNK, which * CHUNK + number):
+        counts[values[place & INDEX] & INDEX] += 1
+    own = which * STATS
+    stats[own + N] += number
+    stats[own + TOTAL_LOW] += low
+    stats[own + TOTAL_HIGH] += high
+    stats[own + LEAST] = min(stats[own + LEAST], least)
+    stats[own + GREATEST] = max(stats[own + GREATEST], most)
+
+
+@compiled
 def reduce_block(
-    begin: int, end: int, record: Any, stage_time: Any, width: int, columns: Any,
-    columns_each: int, counts: Any, stats: Any, totals: Any, seen: Any, still_open: Any,
+    begin: int, end: int, accesses: Any, each: int, booked: int, values: Any, counts: Any,
+    stats: Any, totals: Any, seen: Any, still_open: Any,
 ) -> int:  # fmt: skip
     """Reduce the accesses in slots begin … end-1, one vCPU's, in program order.
 
+    They are gone through for one thing after the other, a chunk at a time that stays in cache.
+
     Args:
         begin, end: slots.
-        record, stage_time, width, columns, columns_each: as for the loop.
+        accesses, each: as for the loop.
+        booked: how many stages are booked.
+        values: room for a chunk's latencies, of the shape (sketches, `CHUNK`).
         counts, stats: the sketches, one behind the other: stall, response and effect of accesses,
             then of operations.
-        totals: variable time per stage; the last entry counts exits.
+        totals: time per booked stage; the last entry counts exits.
         seen: counts the accesses of each class, for their constant times.
         still_open: the operation that may go on in the vCPU's next block, shape (`OPEN`,).
 
     Returns:
         The first slot whose access has had no effect, or -1.
     """
-    # What every access is counted into stands in variables of its own, not in memory.
-    low_0 = low_1 = low_2 = high_0 = high_1 = high_2 = exits = np.int64(0)
-    least_0 = least_1 = least_2 = np.int64(NEVER)
-    most_0 = most_1 = most_2 = np.int64(0)
-    for slot in range(begin, end):
-        at = slot << RECORD_BITS
-        done = record[at + DONE]
-        if done < 0:
-            return slot
-        due = record[at + DUE]
-        resume = record[at + RESUMED]
-        exits += record[at + EXITS]
-        at_stage = slot * width
-        for stage in range(width):
-            totals[stage] += stage_time[at_stage + stage]
-        at_column = slot * columns_each
-        seen[columns[at_column + CLASS] & INDEX] += 1
-
-        stall = record[at + STALL]
-        counts[_bucket(stall) & INDEX] += 1
-        low_0 += stall & LOW
-        high_0 += stall >> LOW_BITS
-        least_0 = min(least_0, stall)
-        most_0 = max(most_0, stall)
-        response = resume - due
-        counts[BUCKETS + (_bucket(response) & INDEX)] += 1
-        low_1 += response & LOW
-        high_1 += response >> LOW_BITS
-        least_1 = min(least_1, response)
-        most_1 = max(most_1, response)
-        effect = done - due
-        counts[2 * BUCKETS + (_bucket(effect) & INDEX)] += 1
-        low_2 += effect & LOW
-        high_2 += effect >> LOW_BITS
-        least_2 = min(least_2, effect)
-        most_2 = max(most_2, effect)
-
-        operation = columns[at_column + OPERATION]
-        if operation < 0:
-            continue
-        if still_open[OPEN_OPERATION] == operation:
-            still_open[O_STALL] += stall
-            still_open[O_DUE] = min(still_open[O_DUE], due)
-            still_open[O_RESUME] = max(still_open[O_RESUME], resume)
-            still_open[O_DONE] = max(still_open[O_DONE], done)
-            continue
-        if still_open[OPEN_OPERATION] >= 0:
-            due_then = still_open[O_DUE]
-            for which in range(3):
-                value = still_open[O_STALL]
-                if which == 1:
-                    value = still_open[O_RESUME] - due_then
-                elif which == 2:
-                    value = still_open[O_DONE] - due_then
-                counts[(3 + which) * BUCKETS + (_bucket(value) & INDEX)] += 1
-                own = (3 + which) * STATS
-                stats[own + N] += 1
-                stats[own + TOTAL_LOW] += value & LOW
-                stats[own + TOTAL_HIGH] += value >> LOW_BITS
-                stats[own + LEAST] = min(stats[own + LEAST], value)
-                stats[own + GREATEST] = max(stats[own + GREATEST], value)
-        still_open[OPEN_OPERATION] = operation
-        still_open[O_STALL] = stall
-        still_open[O_DUE] = due
-        still_open[O_RESUME] = resume
-        still_open[O_DONE] = done
-    totals[width] += exits
-    lows, highs = (low_0, low_1, low_2), (high_0, high_1, high_2)
-    leasts, mosts = (least_0, least_1, least_2), (most_0, most_1, most_2)
-    for which in range(3):
-        own = which * STATS
-        stats[own + N] += end - begin
-        stats[own + TOTAL_LOW] += lows[which]
-        stats[own + TOTAL_HIGH] += highs[which]
-        stats[own + LEAST] = min(stats[own + LEAST], leasts[which])
-        stats[own + GREATEST] = max(stats[own + GREATEST], mosts[which])
+    operation = still_open[OPEN_OPERATION]
+    stall = still_open[O_STALL]
+    due = still_open[O_DUE]
+    resume = still_open[O_RESUME]
+    done = still_open[O_DONE]
+    for first in range(begin, end, CHUNK):
+        last = min(first + CHUNK, end)
+        ended = 0
+        for slot in range(first, last):
+            at = (slot * each) & INDEX
+            if accesses[at + DONE] < 0:
+                return slot
+            own_stall, own_due = accesses[at + STALL], accesses[at + DUE]
+            own_resume, own_done = accesses[at + RESUMED], accesses[at + DONE]
+            values[(slot - first) & INDEX] = own_stall
+            values[CHUNK + ((slot - first) & INDEX)] = own_resume - own_due
+            values[2 * CHUNK + ((slot - first) & INDEX)] = own_done - own_due
+            seen[accesses[at + CLASS] & INDEX] += 1
+            own_operation = accesses[at + OPERATION]
+            if own_operation < 0:
+                continue
+            if own_operation == operation:
+                stall += own_stall
+                due = min(due, own_due)
+                resume = max(resume, own_resume)
+                done = max(done, own_done)
+                continue
+            if operation >= 0:
+                values[3 * CHUNK + (ended & INDEX)] = stall
+                values[4 * CHUNK + (ended & INDEX)] = resume - due
+                values[5 * CHUNK + (ended & INDEX)] = done - due
+                ended += 1
+            operation, stall = own_operation, own_stall
+            due, resume, done = own_due, own_resume, own_done
+        for which in range(3):
+            _count(values, which, last - first, counts, stats)
+            _count(values, which + 3, ended, counts, stats)
+        for stage in range(booked + 1):
+            place = EXITS if stage == booked else each - booked + stage
+            total = np.int64(0)
+            for slot in range(first, last):
+                total += accesses[((slot * each) & INDEX) + place]
+            totals[stage] += total
+    still_open[OPEN_OPERATION] = operation
+    still_open[O_STALL] = stall
+    still_open[O_DUE] = due
+    still_open[O_RESUME] = resume
+    still_open[O_DONE] = done
     return -1
 
 

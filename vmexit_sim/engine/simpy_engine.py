@@ -22,7 +22,7 @@ from simpy.events import Timeout
 
 from vmexit_sim.engine.deadlock import Waiting, deadlock_error
 from vmexit_sim.engine.window import RECORDED, Window, no_effect_error
-from vmexit_sim.lowering import ALWAYS, VCPU_SHIFT, Lowered
+from vmexit_sim.lowering import VCPU_SHIFT, Lowered
 from vmexit_sim.measure.records import ExitTally, Records, ResourceUse, RunResult, Summary
 from vmexit_sim.program import MARKS, NEXT_MARK, OWN, THEIRS, Actor, Mode, Op
 from vmexit_sim.steps import NOBODY, TIMED_OUT, Queue
@@ -113,8 +113,7 @@ class Simulation:
         self.program = program = lowered.program
         self.window = window
         self.env = simpy.Environment(0)
-        self.names = [*ALWAYS, *program.columns]
-        self.columns = {name: [0] * window.slots for name in self.names}
+        self.columns = {name: [0] * window.slots for name in window.names}
         self.record = {name: [initial] * window.slots for name, initial in RECORDED.items()}
         self.width = len(program.stages)
         self.stage_time = [0] * (window.slots * self.width)
@@ -332,8 +331,8 @@ class Simulation:
         if block.replaces is not None:
             self._retire(vcpu, *block.replaces)
         a, b, n, width = block.slot, block.slot + block.accesses, block.accesses, self.width
-        for name in self.names:
-            self.columns[name][a:b] = block.columns[name].tolist()
+        for name, column in zip(self.window.names, block.made, strict=True):
+            self.columns[name][a:b] = column[block.at : block.at + n].tolist()
         for name, initial in RECORDED.items():
             self.record[name][a:b] = [initial] * n
         self.stage_time[a * width : b * width] = [0] * (n * width)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from vmexit_sim.errors import SimulationError
 from vmexit_sim.guest.workload import BLOCK_ROWS, Workload
-from vmexit_sim.lowering import Columns, Lowered
+from vmexit_sim.lowering import ALWAYS, Columns, Lowered
 from vmexit_sim.program import Program
 from vmexit_sim.streams import Streams
 
@@ -27,6 +27,10 @@ RECORDED = {
     "due": -1, "start": -1, "resume": -1, "stall": 0, "posted": -1, "done": -1, "exits": 0,
 }  # fmt: skip
 """What is recorded of an access (see `Records`), and what it is before."""
+IN_CACHE = 4096
+"""Accesses whose columns and records a processor's own cache holds."""
+
+Made = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -34,13 +38,15 @@ class Block:
     """A vCPU's next accesses, and where they go.
 
     Attributes:
-        columns: their columns.
+        made: columns of accesses made at a time, in the order of `Window.names`.
+        at: where in them the block begins.
         accesses: how many.
         slot: the first one's slot.
         replaces: begin and end of the accesses whose slots they take, in program order.
     """
 
-    columns: Columns
+    made: Made
+    at: int
     accesses: int
     slot: int
     replaces: tuple[int, int] | None
@@ -59,12 +65,12 @@ class Window:
             workload: the guest.
             streams: the replication's random streams.
             block: accesses of a block, a power of two; by default so many that the windows of all
-                vCPUs together stay small.
+                vCPUs together stay in the processor's cache.
         """
         vcpus = workload.vcpus
         if block is None:
             least = max(256, lowered.outstanding)
-            block = max(1 << (BLOCK_ROWS // vcpus).bit_length() >> 1, 1 << (least - 1).bit_length())
+            block = max(1 << (IN_CACHE // vcpus).bit_length() >> 1, 1 << (least - 1).bit_length())
         assert block & (block - 1) == 0, "the window's size is a power of two"
         self.block = block
         self.size = 2 * block
@@ -73,7 +79,9 @@ class Window:
         self.loaded = [0] * vcpus
         # Making accesses costs so much a call that more are made at a time than a block holds.
         self._portion = max(block, BLOCK_ROWS)
-        self._made: list[tuple[Columns, int]] = [({"class": np.zeros(0, np.int64)}, 0)] * vcpus
+        self.names = list(dict.fromkeys([*ALWAYS, *lowered.program.columns]))
+        nothing = np.zeros((len(self.names), 0), np.int64)
+        self._made: list[tuple[Made, int]] = [(nothing, 0)] * vcpus
         self._feeds: list[Iterator[Columns]] = [
             lowered.feed(workload, streams, vcpu, self._portion) for vcpu in range(vcpus)
         ]
@@ -86,20 +94,19 @@ class Window:
         """A vCPU's next block; None after the last."""
         begin = self.loaded[vcpu]
         made, at = self._made[vcpu]
-        if at == len(made["class"]):
+        if at == made.shape[1]:
             following = next(self._feeds[vcpu], None)
             if following is None:
                 return None
-            if begin % self._portion or len(following["class"]) > self._portion:
+            made, at = np.array([following[name] for name in self.names], np.int64), 0
+            if begin % self._portion or made.shape[1] > self._portion:
                 raise SimulationError("a workload's blocks must be full, but for a vCPU's last one")
-            made, at = following, 0
-        columns = {name: column[at : at + self.block] for name, column in made.items()}
-        n = len(columns["class"])
+        n = min(self.block, made.shape[1] - at)
         self._made[vcpu] = made, at + n
         self.loaded[vcpu] += n
         old = begin - self.size
         replaces = (old, old + self.block) if old >= 0 else None
-        return Block(columns, n, self.slot(vcpu, begin), replaces)
+        return Block(made, at, n, self.slot(vcpu, begin), replaces)
 
     def left_over(self, vcpu: int) -> Iterator[tuple[int, int]]:
         """Begin and end of the blocks still in the window, in program order."""
