@@ -11,7 +11,7 @@ SimPy's own queue, ordered by time and then by event number, is exactly that.
 from __future__ import annotations
 
 from bisect import insort
-from collections import deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Generator
 from operator import add, eq, floordiv, ge, gt, le, lt, mod, mul, ne, sub
 from typing import Any
@@ -30,6 +30,7 @@ from vmexit_sim.steps import NOBODY, TIMED_OUT, Queue
 (
     PASS, MARK, TAKE, PUT, DONE, POSTED, LET, BRANCH, JUMP, BOOK, SYNC, TIMED_TAKE, HALT,
 ) = map(int, Op)  # fmt: skip
+TAKES = (TAKE, TIMED_TAKE)
 START, EXIT, ENTRY, RESUME = MARKS.values()
 (
     CONSTANT, REGISTER, COLUMN, COLUMN_OF, CELL, OWN_CELL, LENGTH, OWN_LENGTH, CLOCK, POSTED_AT,
@@ -60,7 +61,7 @@ class Line:
         self.is_lock = queue.tokens > 0
         self.items: deque[int] = deque([0] * queue.tokens)
         self.waiters: list[Place] = []
-        self.holders: list[str] = []
+        self.holders: defaultdict[str, int] = defaultdict(int)
         self.takes = self.waits = self.stored = self.waiting = 0
 
     def wait(self, event: simpy.Event, now: int, priority: int, who: str) -> Place:
@@ -78,7 +79,7 @@ class Line:
         self.waiting += now
         self.takes += 1
         if self.is_lock:
-            self.holders.append(who)
+            self.holders[who] += 1
         if event.triggered:  # a time-out is pending: this wake-up replaces it
             wake = env.event()
             assert event.callbacks is not None
@@ -162,6 +163,7 @@ class Simulation:
         classes, entries = self.columns["class"], self.program.entries
         due, start, resume, stall, posted, done, exits = self.record.values()
         exit_times = self.exit_times
+        known_lines = self._known_lines(actor)
         registers = [NOBODY] + [0] * (self.program.registers - 1)
         vcpu, name = actor.vcpu, actor.name
         window, nowhere = self.window.slot(vcpu, 0), self.window.slots - 1
@@ -201,11 +203,6 @@ class Simulation:
                 return cells[(index >> 8) + registers[index & 255]]
             return len(lines[(index >> 8) + registers[index & 255]].items)
 
-        def line_of(queue: int, whose: int) -> Line:
-            if whose >= THEIRS:
-                return lines[queue + registers[whose - THEIRS]]
-            return lines[queue + vcpu if whose == OWN else queue]
-
         while True:
             op, ahead, spend, x_mode, x, y_mode, y, a, b, c, d = rows[place]
             place += 1
@@ -241,18 +238,18 @@ class Simulation:
                         place = entries[classes[slot]]
                     else:
                         place = self.program.end
-            elif op in (TAKE, TIMED_TAKE):
+            elif op in TAKES:
                 if clock > now:
                     yield Timeout(env, clock - now)
                     now = clock
-                line = line_of(a, b)
+                line = known_lines[place - 1] or lines[a + registers[b - THEIRS]]
                 timeout = value(x_mode, x) if op == TIMED_TAKE else None
                 if line.items:
                     item = line.items.popleft()
                     line.stored += now
                     line.takes += 1
                     if line.is_lock:
-                        line.holders.append(name)
+                        line.holders[name] += 1
                 elif timeout is not None and timeout <= 0:
                     item = TIMED_OUT
                 else:
@@ -274,9 +271,9 @@ class Simulation:
                 if clock > now:
                     yield Timeout(env, clock - now)
                     now = clock
-                line = line_of(a, b)
-                if line.is_lock and name in line.holders:
-                    line.holders.remove(name)
+                line = known_lines[place - 1] or lines[a + registers[b - THEIRS]]
+                if line.is_lock and line.holders[name]:
+                    line.holders[name] -= 1
                 item = value(y_mode, y) if y_mode else y
                 refused = 0
                 if line.waiters:
@@ -323,6 +320,15 @@ class Simulation:
                         self.uses = [line.use(clock) for line in lines]
                 return
 
+    def _known_lines(self, actor: Actor) -> list[Line | None]:
+        """For each row, the queue that it takes from or puts to, if no register says whose."""
+        known: list[Line | None] = []
+        for op, *_, queue, whose, _, _ in self.program.rows:
+            is_known = op in (*TAKES, PUT) and whose < THEIRS
+            place = queue + (actor.vcpu if whose == OWN else 0)
+            known.append(self.lines[place] if is_known else None)
+        return known
+
     def _load(self, vcpu: int) -> int:
         """Lay a vCPU's next block into its window; returns how many accesses it has."""
         block = self.window.next_block(vcpu)
@@ -366,7 +372,7 @@ class Simulation:
 
     def _deadlock(self) -> Exception:
         return deadlock_error(
-            Waiting(who, line.queue.name, tuple(line.holders), since)
+            Waiting(who, line.queue.name, tuple(Counter(line.holders).elements()), since)
             for line in self.lines
             for _, _, _, who, since in line.waiters
         )
