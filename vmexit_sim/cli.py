@@ -8,6 +8,7 @@ answers at once.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -196,7 +197,7 @@ def run(
     json
         Print one JSON document instead of tables.
     """
-    from vmexit_sim.study.compare import run_once
+    from vmexit_sim.study.compare import lowered_for, run_once
 
     if records is not None:
         _check_parquet(records, "--records")
@@ -209,11 +210,12 @@ def run(
         },
         {"only": only, "during": during, "timers": timers, "deliveries": deliveries},
     )  # fmt: skip
-    results = [
-        (block, run_once(opened, opened.policies[0], block, replication,
-                         keep_rows=True if records is not None else None, engine=engine))
-        for block in opened.blocks
-    ]  # fmt: skip
+    keep_rows = True if records is not None else None
+    results = []
+    for block in opened.blocks:
+        lowered = lowered_for(opened, opened.policies[0], block)
+        result = run_once(opened, lowered, block, replication, keep_rows=keep_rows, engine=engine)
+        results.append((block, result))
     if records is not None:
         from vmexit_sim.present.records_file import save_records
 
@@ -349,6 +351,7 @@ def models_show(name: str, /, *, json: Json = False) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line, and end the process with its status."""
     logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)
+    gc.set_threshold(100_000)  # a trace is many small objects, none of them garbage
     try:
         app(arguments, exit_on_error=False)
         sys.stdout.flush()

@@ -103,7 +103,7 @@ class Actor:
     is_vcpu: bool
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Program:
     """Everything an engine needs to know, but the accesses.
 

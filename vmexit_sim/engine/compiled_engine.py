@@ -91,7 +91,7 @@ class CompiledSimulation:
         self.window = window
         self.items = np.zeros(0, np.int64)
         self.summary = Summary(program.stages, keep_rows)
-        self.layout = lay(program, window.names)
+        self.layout = lay(program, tuple(window.names))
         self.entries = np.array([place_of(entry) for entry in program.entries], np.int64)
         self.accesses = np.zeros((window.slots, self.layout.each), np.int64)
         self.slots = self.accesses.ravel(), self.layout.each

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -49,8 +50,12 @@ def place_of(row: int) -> int:
     return row << k.ROW_BITS
 
 
-def lay(program: Program, names: Sequence[str]) -> Layout:
-    """Lay a program for accesses that have columns of these names, `ALWAYS` first."""
+@lru_cache(maxsize=64)
+def lay(program: Program, names: tuple[str, ...]) -> Layout:
+    """Lay a program for accesses that have columns of these names, `ALWAYS` first.
+
+    A program that runs again, in another replication, is not laid again.
+    """
     booked = sorted({stage for row in program.rows for stage in _booked(row)})
     stages = k.CLASS + len(names)
     halves = _Halves(

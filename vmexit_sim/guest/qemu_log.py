@@ -52,6 +52,8 @@ _CONFIG = re.compile(
 _EVENT = re.compile(rb"\d{1,19}@\d{1,12}\.\d{6}:([A-Za-z_0-9]{1,60})")
 _PORTS_END = 0x10000
 _ECAM_WINDOW = 2**28
+_MMIO, _PORT_IO, _DOORBELL = map(int, (Space.MMIO, Space.PORT_IO, Space.DOORBELL))
+"""As plain numbers: an enum costs a look-up at each of a log's lines."""
 
 
 class Row(NamedTuple):
@@ -82,6 +84,8 @@ class _Region:
 
     number: int
     role: ConfigRole | None
+    is_config_data: bool
+    reaches_config: bool
     is_doorbell: bool
     mask: int
     messages: tuple[tuple[int, int], ...]
@@ -175,9 +179,9 @@ class LogReader:
             wrong = "has a vCPU beyond 65,535"
         elif self._clock is not None and abs(time - self._clock) > LONGEST_GAP_US:
             wrong = "is stamped more than 53 days away from the line before"
-        elif vcpu >= 0 and region.role is ConfigRole.DATA and (own is None or own.index is None):
+        elif region.is_config_data and vcpu >= 0 and (own is None or own.index is None):
             wrong = "accesses config data, but its vCPU has written no index"
-        if answer is not None and (wrong or write or region.role in (None, ConfigRole.INDEX)):
+        if answer is not None and (wrong or write or not region.reaches_config):
             self._refuse(answer[0], "names a function, but no config read follows")
             answer = None
         if wrong is not None:
@@ -193,14 +197,18 @@ class LogReader:
         if own is None:
             own = self._vcpus[vcpu] = _Vcpu()
         gap, flags = self._gap(own, time), self._waited(own, region, write, offset)
-        row = Row(line, vcpu, gap, Space.MMIO, write, int(width), address, int(val, 16), flags,
+        space = _MMIO
+        if region.role is None:
+            if write and region.is_doorbell:
+                space = _DOORBELL
+            elif address < _PORTS_END:
+                space = _PORT_IO
+        row = Row(line, vcpu, gap, space, write, int(width), address, int(val, 16), flags,
                   region.number)  # fmt: skip
         own.time, own.woken, own.before = time, False, (region.number, write)
         self._count(row, region)
         if region.role is None:
-            space = Space.PORT_IO if address < _PORTS_END else Space.MMIO
-            is_doorbell = write and region.is_doorbell
-            self.rows.append(row._replace(space=Space.DOORBELL if is_doorbell else space))
+            self.rows.append(row)
         elif region.role is ConfigRole.INDEX:
             self._index(own, row)
         else:
@@ -224,7 +232,7 @@ class LogReader:
         self.by_region[region.number, row.write] += 1
         self.boundaries.access(
             row.line, row.address, row.value, row.size, write=row.write,
-            config=region.role in (ConfigRole.DATA, ConfigRole.ECAM),
+            config=region.reaches_config,
         )  # fmt: skip
 
     def _message(self, sender: int, address: int) -> None:
@@ -302,6 +310,8 @@ class LogReader:
         region = self._regions[name] = _Region(
             number=self._number(name),
             role=device.config,
+            is_config_data=device.config is ConfigRole.DATA,
+            reaches_config=device.config in (ConfigRole.DATA, ConfigRole.ECAM),
             is_doorbell=device.doorbell,
             mask=(device.window or 2**63) - 1,
             messages=facts.messages if facts else (),

@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
-from vmexit_sim.engine import EngineName
+from vmexit_sim.engine import EngineName, run
 from vmexit_sim.hypervisor.host import STEAL, WAIT_CPU
+from vmexit_sim.lowering import Lowered, lower
 from vmexit_sim.measure.records import LATENCIES, RunResult
 from vmexit_sim.policy import Policy
 from vmexit_sim.scenario import Loaded, Opened
 from vmexit_sim.statistics import Estimate, exact, mean, median, paired_difference, paired_ratio
 from vmexit_sim.steps import Stage
-from vmexit_sim.study.simulate import simulate
+from vmexit_sim.streams import Streams
 
 QUANTILES = {"p50": 0.5, "p99": 0.99}
 
@@ -159,18 +161,15 @@ def _compare_block(
         if progress is not None:
             progress(f"{block.name}: {policy.name}")
         tasks = [
-            (scale, replication)
+            (replication, scale)
             for scale in block.workloads
             for replication in range(opened.replications)
         ]
-        results = pool.map(
-            lambda task, policy=policy: run_once(
-                opened, policy, block, task[1], task[0], engine=engine
-            ),
-            tasks,
-        )
+        lowered = lowered_for(opened, policy, block)
+        once = partial(run_once, opened, lowered, block, engine=engine)
+        results = pool.map(once, *zip(*tasks, strict=True))
         runs: dict[float, list[RunResult]] = {scale: [] for scale in block.workloads}
-        for (scale, _), result in zip(tasks, results, strict=True):
+        for (_, scale), result in zip(tasks, results, strict=True):
             runs[scale].append(result)
         times = [float(result.hypervisor_time) for result in runs[block.main_scale]]
         baseline = times if baseline is None else baseline
@@ -183,9 +182,15 @@ def _compare_block(
     )
 
 
+def lowered_for(opened: Opened, policy: Policy, block: Loaded) -> Lowered:
+    """A policy lowered for a guest: the same at every think scale and in every replication."""
+    guest = block.workloads[block.main_scale]
+    return lower(policy, opened.platform, opened.catalog, guest, opened.scenario.host_cpus)
+
+
 def run_once(
     opened: Opened,
-    policy: Policy,
+    lowered: Lowered,
     block: Loaded,
     replication: int = 0,
     scale: float | None = None,
@@ -195,8 +200,8 @@ def run_once(
     """One policy on one guest, once.
 
     Args:
-        opened: the scenario, for platform, devices and seed.
-        policy: how the guest reaches its devices.
+        opened: the scenario, for the seed.
+        lowered: how the guest reaches its devices, as `lowered_for` has it.
         block: the guest.
         replication: which repetition.
         scale: the think scale; None: the block's main one.
@@ -206,17 +211,8 @@ def run_once(
     workload = block.workloads[block.main_scale if scale is None else scale]
     if keep_rows is None:
         keep_rows = block.is_recorded and len(block.table) <= EXACT_ROWS
-    return simulate(
-        policy,
-        opened.platform,
-        workload,
-        devices=opened.catalog,
-        cpus=opened.scenario.host_cpus,
-        seed=opened.scenario.seed,
-        replication=replication,
-        keep_rows=keep_rows,
-        engine=engine,
-    )
+    streams = Streams(opened.scenario.seed, replication)
+    return run(lowered, workload, streams, engine=engine, keep_rows=keep_rows)
 
 
 def _outcome(
