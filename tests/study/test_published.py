@@ -100,7 +100,7 @@ def test_a_scan_without_accesses_to_save_cannot_be_fitted() -> None:
 def test_a_coalesced_config_port_can_beat_ecam(
     platform: str, ports: int, coalesced: int, ecam: int
 ) -> None:
-    """The table of docs/models.md, in cycles a config read; which way is cheaper turns on the host."""
+    """The table of docs/models.md, in cycles a config read."""
     clock = load_platform(platform).clock
     ways = {"trap_pio": ports, "coalesced_mmio": coalesced, "trap_mmio": ecam}
     for mechanism, cycles in ways.items():
