@@ -155,6 +155,23 @@ def test_the_threads_contradiction_stands_where_its_costs_are_used(cli: Any) -> 
     assert "caution" not in cli("compare", *arguments[:-1], "kvm-2013").out
 
 
+def test_the_verdict_names_the_price_of_polling(cli: Any) -> None:
+    idle = cli(
+        "compare", "interrupt-service", "--reps", "5", "--policy", "halt-poll-never", "idle-poll"
+    )
+    said = " ".join(idle.out.split())
+    assert "The price: 100 % of its idle time burns a CPU, instead of 0." in said
+    assert "No rule of" not in said
+    core = cli("compare", "request-response", "--reps", "3", "--policy", "vhost", "spdk-like")
+    assert "a core of the host does nothing but poll" in " ".join(core.out.split())
+
+
+def test_what_every_vcpu_has_stands_in_one_row_and_contexts_are_called_so(cli: Any) -> None:
+    out = cli("run", "interrupted", "--policy", "linux-default").out
+    assert re.search(r"interrupts \(× 2\) +4,001", out)
+    assert "interrupt context of vCPU 0" in out
+
+
 def test_deliveries_charge_the_interrupt_of_each_recorded_service(cli: Any) -> None:
     arguments = ("run", "net-e1000", "--only", "interrupt_service", "--during", "job", "--json")
     plain, charged = (

@@ -135,3 +135,8 @@ class Program:
     draws: dict[str, Draw]
     registers: int
     vcpus: int
+
+    @property
+    def who(self) -> list[str]:
+        """The names of the vCPUs, and of the interrupt contexts behind them."""
+        return [actor.name for actor in self.actors[: self.vcpus]]

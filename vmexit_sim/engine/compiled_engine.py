@@ -196,6 +196,7 @@ class CompiledSimulation:
             exits=self._exits(),
             resources=uses,
             finish=finish,
+            who=self.program.who,
             reach=self.lowered.reach(self.seen),
         )
 

@@ -151,6 +151,7 @@ class Simulation:
             exits=[tally for tally in self.tallies if tally.samples],
             resources=self.uses,
             finish=finish,
+            who=self.program.who,
             reach=self.lowered.reach(self.seen),
         )
 

@@ -259,7 +259,8 @@ class RunResult:
         summary: the reduced records.
         exits: tallies of VM exits by reason; only reasons that occurred.
         resources: use of every lock, server and mailbox.
-        finish: per vCPU, when it halted, in ps.
+        finish: per vCPU, when it halted, in ps; interrupt contexts behind the vCPUs.
+        who: what these are called.
         reach: the share of accesses that the policy's own rules decided.
     """
 
@@ -267,6 +268,7 @@ class RunResult:
     exits: list[ExitTally]
     resources: list[ResourceUse]
     finish: list[int]
+    who: list[str]
     reach: float
 
     @property

@@ -58,10 +58,12 @@ class Mechanism(Configured):
     Attributes:
         by_operation: whether it asks if an access is the first or last of its operation.
         by_device: whether it asks which device an access goes to.
+        cores_spent: cores of the host that do nothing but poll for it.
     """
 
     by_operation: ClassVar[bool] = False
     by_device: ClassVar[bool] = False
+    cores_spent: ClassVar[int] = 0
 
     @property
     def by_ecam(self) -> bool:

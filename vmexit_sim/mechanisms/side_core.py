@@ -77,6 +77,7 @@ class SideCore(Rings):
     """
 
     title: ClassVar[str] = "side core"
+    cores_spent: ClassVar[int] = 1
 
     burst: Annotated[int, Field(ge=1)] | None = None
     idle_off: Annotated[Time | None, Field(gt=0)] = None

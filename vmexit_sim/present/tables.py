@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -17,6 +18,9 @@ from vmexit_sim.statistics import exact
 from vmexit_sim.steps import Role, Stage
 from vmexit_sim.study.compare import BlockOutcome, Comparison, PolicyOutcome
 from vmexit_sim.units import format_time
+
+SHOWN_VCPUS = 16
+"""Most vCPUs that stand in a table one by one."""
 
 PLAIN_WIDTH = 118
 """Columns of a table where the terminal's width is not known (a pipe, a file)."""
@@ -221,7 +225,7 @@ def _footnotes(block: BlockOutcome) -> list[str]:
 def verdict(block: BlockOutcome) -> str:
     """What a block says, in a sentence or two."""
     first, best = block.policies[0], block.best()
-    idle = [o.policy.name for o in block.policies if o.reach == 0]
+    idle = [o.policy.name for o in block.policies if o.reach == 0 and not o.idle]
     unreached = f" No rule of {_listed(idle)} reaches these accesses." if idle else ""
     if not best:
         return f"None of these policies is one that this guest could use.{unreached}"
@@ -236,17 +240,28 @@ def verdict(block: BlockOutcome) -> str:
         return f"Undecided between {names}, about {time}; run more replications.{unreached}"
     if not first.hypervisor_time.value:
         return f"{least.policy.name} adds least: {time}; {first.policy.name} adds 0.{unreached}"
-    late, usual = least.latency["effect"]["p99"], first.latency["effect"]["p99"]
-    price = ""
-    if late.value > 10 * usual.value:
-        price = (
-            f" The price: effects come later, 99 % of them within {time_text(late, 3)} "
-            f"instead of {time_text(usual, 3)}."
-        )
+    prices = list(_prices(least, first))
+    price = f" The price: {'; '.join(prices)}." if prices else ""
     return (
         f"{least.policy.name} adds least: {time}, {number_text(least.ratio, 3)} × the "
         f"{time_text(first.hypervisor_time)} of {first.policy.name}.{price}{unreached}"
     )
+
+
+def _prices(least: PolicyOutcome, first: PolicyOutcome) -> Iterator[str]:
+    """What the policy that adds least costs in other coin than the vCPUs' time."""
+    late, usual = least.latency["effect"]["p99"], first.latency["effect"]["p99"]
+    if late.value > 10 * usual.value:
+        yield (
+            f"effects come later, 99 % of them within {time_text(late, 3)} "
+            f"instead of {time_text(usual, 3)}"
+        )
+    burnt, before = (o.idle["burnt"].value if o.idle else 0.0 for o in (least, first))
+    if burnt > before + 0.05:
+        yield f"{share_text(burnt)} of its idle time burns a CPU, instead of {share_text(before)}"
+    cores = sum({r.mechanism: r.mechanism.cores_spent for r in least.policy.rules}.values())
+    if cores:
+        yield "a core of the host does nothing but poll" if cores == 1 else f"{cores} cores poll"
 
 
 def _nothing_less(block: BlockOutcome) -> str:
@@ -349,19 +364,28 @@ def _latency_detail(result: RunResult) -> Table:
 
 
 def _resources(result: RunResult) -> Table:
+    """One row a name: what every vCPU has one of is shown together."""
     table = _table("Locks, servers and mailboxes", "", "takes", "waits", "utilisation",
                    "mean queue")  # fmt: skip
-    for use in result.resources:
-        utilisation = f"{use.utilisation:.2%}" if use.tokens else ""
-        table.add_row(use.name, count_text(use.takes), count_text(use.waits), utilisation,
-                      f"{use.mean_queue:.3g}")  # fmt: skip
+    for name, uses in groupby(result.resources, key=lambda use: use.name):
+        alike = list(uses)
+        busy = sum(use.utilisation for use in alike) / len(alike)
+        table.add_row(
+            f"{name} (× {len(alike)})" if len(alike) > 1 else name,
+            count_text(sum(use.takes for use in alike)),
+            count_text(sum(use.waits for use in alike)),
+            f"{busy:.2%}" if alike[0].tokens else "",
+            f"{sum(use.mean_queue for use in alike):.3g}",
+        )
     return table
 
 
 def _vcpus(result: RunResult) -> Table:
     table = _table("vCPUs", "", "done after")
-    for vcpu, finish in enumerate(result.finish):
-        table.add_row(f"vCPU {vcpu}", format_time(finish))
+    for who, finish in zip(result.who[:SHOWN_VCPUS], result.finish, strict=False):
+        table.add_row(who, format_time(finish))
+    if len(result.who) > SHOWN_VCPUS:
+        table.add_row(f"the last of {len(result.who)}", format_time(result.completion))
     return table
 
 
