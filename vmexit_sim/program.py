@@ -103,7 +103,7 @@ class Actor:
     is_vcpu: bool
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class Program:
     """Everything an engine needs to know, but the accesses.
 
@@ -135,6 +135,10 @@ class Program:
     draws: dict[str, Draw]
     registers: int
     vcpus: int
+
+    def __hash__(self) -> int:
+        """By identity, so that what is made of a program can be kept for the next run of it."""
+        return id(self)
 
     @property
     def who(self) -> list[str]:

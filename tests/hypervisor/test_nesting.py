@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from vmexit_sim.configuration import checked
 from vmexit_sim.errors import InputError
-from vmexit_sim.guest.table import Space, make_table
+from vmexit_sim.guest.table import Flag, Space, make_table
 from vmexit_sim.guest.workload import Recorded
 from vmexit_sim.hypervisor.platform import Platform, load_platform
 from vmexit_sim.policy import Policy, Rule
@@ -107,3 +108,24 @@ def test_exits_make_the_next_compute_longer_and_no_other() -> None:
 def test_a_refill_must_be_a_constant() -> None:
     with pytest.raises(InputError, match="a constant"):
         load_platform("ideal", changes={"refill": {"kind": "exponential", "mean": "1 us"}})
+
+
+def test_every_exit_of_l2_goes_by_l0_those_for_an_eoi_and_a_halt_too() -> None:
+    """One service of one access, waited for in a halt: each exit pays what L0 does."""
+    flags = Flag.WAITED | Flag.INTERRUPT | Flag.END_OF_INTERRUPT
+    table = make_table(1, space=Space.MMIO, devices=("pit",), compute=[500 * US], flags=flags)
+    rules = [Rule(side="host", mechanism="hypercall")]
+    policy = checked(Policy, {"title": "halts", "idle": {"guest": "halt"}})
+    policy = policy.model_copy(update={"rules": rules})
+    runs = {}
+    for platform in (OWN, COMPOSED):
+        own = simulate(policy, platform, Recorded(table), keep_rows=True)
+        runs[platform.name] = own.stage_times()
+        assert {t.reason: t.samples for t in own.exits} == {
+            "HLT": 1, "EXTERNAL_INTERRUPT": 1, "VMCALL": 1, "APIC_ACCESS": 1,
+        }  # fmt: skip
+    own, nested = runs["kvm-2017"], runs["kvm-nested-2017"]
+    l0 = (10_827 + 1_181) / COMPOSED.clock * 1e12
+    for stage in ("halt exit", "end of interrupt"):
+        assert nested[stage] - own[stage] == pytest.approx(l0, rel=1e-3)
+    assert nested["L0: forwarding"] + nested["L0: exits of L1"] == pytest.approx(l0, rel=1e-3)

@@ -239,7 +239,7 @@ class Host:
             return
         yield stamp(Moment.EXIT, reason=INTERRUPT_EXIT)
         yield spend(stage, self.cost("injection"))
-        yield stamp(Moment.ENTRY)
+        yield from self._entered()
 
     def end_interrupt(self, stage: Stage = END_INTERRUPT) -> Steps:
         """The guest tells the interrupt controller (EOI register) that it has served it.
@@ -249,10 +249,9 @@ class Host:
         """
         if self.delivery == "posted":
             return
-        yield stamp(Moment.EXIT, reason=EOI_EXIT)
-        for cost in ("world_switch_out", "eoi", "world_switch_in"):
-            yield spend(stage, self.cost(cost))
-        yield stamp(Moment.ENTRY)
+        yield from self.leave_guest(EOI_EXIT, all_as=stage)
+        yield spend(stage, self.cost("eoi"))
+        yield from self.enter_guest(all_as=stage)
 
     @property
     def cpu(self) -> Queue:
@@ -358,19 +357,31 @@ class Host:
         yield let(ON_CPU_FOR, Clock(), "-", ON_CPU_SINCE)
         yield when(ON_CPU_FOR, ">=", self.time_slice, [release(self.cpu), *self._get_cpu(STEAL)])
 
-    def leave_guest(self, reason: str) -> Steps:
-        """A VM exit, for a reason; nested, L0 forwards it to L1, which exits itself meanwhile."""
+    def leave_guest(self, reason: str, all_as: Stage | None = None) -> Steps:
+        """A VM exit; nested, L0 forwards it to L1, which exits itself meanwhile.
+
+        Args:
+            reason: the exit reason.
+            all_as: the one stage that all its time is booked as; None: as the parts of an exit.
+        """
         yield stamp(Moment.EXIT, reason=reason)
-        yield spend(SWITCH_OUT, self.cost("world_switch_out"))
+        yield spend(all_as or SWITCH_OUT, self.cost("world_switch_out"))
         nesting = self.platform.nesting
         if nesting is not None:
-            yield spend(L0_FORWARD, nesting.forward.value)
+            yield spend(all_as or L0_FORWARD, nesting.forward.value)
             for _ in range(nesting.exits):
-                yield spend(L1_EXITS, nesting.l1_exit.value)
+                yield spend(all_as or L1_EXITS, nesting.l1_exit.value)
 
-    def enter_guest(self) -> Steps:
-        """Back into the guest, whose caches and TLB have been used by others."""
-        yield spend(SWITCH_IN, self.cost("world_switch_in"))
+    def enter_guest(self, all_as: Stage | None = None) -> Steps:
+        """Back into the guest, whose caches and TLB others have used meanwhile.
+
+        Args:
+            all_as: as for `leave_guest`.
+        """
+        yield spend(all_as or SWITCH_IN, self.cost("world_switch_in"))
+        yield from self._entered()
+
+    def _entered(self) -> Steps:
         yield stamp(Moment.ENTRY)
         if self.refill:
             yield let(REFILL_DUE, REFILL_DUE, "+", self.refill)

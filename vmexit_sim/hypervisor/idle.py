@@ -31,7 +31,6 @@ from vmexit_sim.steps import (
     TIMED_OUT,
     Cell,
     Clock,
-    Moment,
     Operand,
     Queue,
     Register,
@@ -44,7 +43,6 @@ from vmexit_sim.steps import (
     let,
     loop,
     spend,
-    stamp,
     take,
     when,
 )
@@ -218,8 +216,7 @@ class Idle(Configured):
     def _halt(self, host: Host, queue: Queue, into: Register, until: Register | None) -> Steps:
         """HLT: out, the host's part, and in again."""
         yield let(HALTED_AT, Clock())
-        yield stamp(Moment.EXIT, reason=HALT_EXIT)
-        yield spend(HALT, host.cost("world_switch_out"))
+        yield from host.leave_guest(HALT_EXIT, all_as=HALT)
         yield spend(HALT, host.cost("dispatch_halt"))
         if until is not None:
             yield from _rebook_what_is_late(until)
@@ -227,8 +224,7 @@ class Idle(Configured):
         yield loop([*self._block(host, queue, into, until), leave()])
         yield let(LASTED, Clock(), "-", BLOCKED_AT)
         yield from self.host_poll.adapted(LASTED)
-        yield spend(HALT_ENTRY, host.cost("world_switch_in"))
-        yield stamp(Moment.ENTRY)
+        yield from host.enter_guest(all_as=HALT_ENTRY)
         yield let(LASTED, Clock(), "-", HALTED_AT)
         yield from self.guest_poll.adapted(LASTED)
 

@@ -32,8 +32,6 @@ from vmexit_sim.hypervisor.host import (
     EMULATE,
     GATHER,
     HYPERCALL_EXIT,
-    INJECT,
-    INTERRUPT_EXIT,
     STATE_CHANGE,
     AccessClass,
     Host,
@@ -173,13 +171,8 @@ class BatchedHypercall(Mechanism):
 
     def serve_interrupt(self, host: Host) -> Steps:
         """The timer: an injection, and the flush, unless another flush came first."""
-        injection: list[Step] = [
-            stamp(Moment.EXIT, reason=INTERRUPT_EXIT),
-            spend(INJECT, host.cost("injection")),
-            stamp(Moment.ENTRY),
-        ]
         flush = when(self._count, ">", 0, self._flush(host))
-        yield from self._stall_of_last_item([*injection, flush])
+        yield from self._stall_of_last_item([*host.deliver_interrupt(), flush])
 
     def actors(self, host: Host) -> Iterable[SideActor]:
         """The batch timer of each vCPU, if there is a `max_wait`."""
