@@ -19,7 +19,7 @@ from vmexit_sim.guest.workload import Recorded
 from vmexit_sim.hypervisor.platform import load_platform
 from vmexit_sim.lowering import lower
 from vmexit_sim.mechanisms import name_of
-from vmexit_sim.policy import Match, Policy, load_policy
+from vmexit_sim.policy import Match, Policy, Rule, load_policy
 
 POLICIES = sorted(catalog.names("policies"))
 PLATFORMS = sorted(catalog.names("platforms"))
@@ -305,3 +305,16 @@ def test_a_mistake_in_what_is_extended_is_told_where_it_is(
     written(tmp_path, mine=f"extends = {stated}\n", broken=broken)
     with pytest.raises(InputError, match=message):
         load_policy(str(tmp_path / "mine.toml"))
+
+
+@pytest.mark.parametrize("mechanism", ["trap_msr", "pv_ipi"])
+def test_a_mechanism_for_other_spaces_is_refused(mechanism: str) -> None:
+    table = make_table(1, space=Space.PCI_CONFIG)
+    wrong = Policy(title="wrong", rules=[Rule(side="host", mechanism=mechanism)])
+    with pytest.raises(InputError, match=f"{mechanism}.*pci_config"):
+        lower(wrong, load_platform("ideal"), load_devices(), Recorded(table))
+
+
+def test_a_policy_without_a_hypervisor_is_a_bound_whether_it_says_so_or_not() -> None:
+    assert Policy(title="mine", rules=[Rule(side="guest", mechanism="native")]).is_bound
+    assert not load_policy("assigned-devices").is_bound

@@ -69,6 +69,7 @@ def compare(
     *,
     policy: Names = None,
     platform: str | None = None,
+    cost: Names = None,
     cpus: Annotated[int | None, Parameter(validator=_at_least(1))] = None,
     time_slice: str | None = None,
     only: Names = None,
@@ -95,6 +96,8 @@ def compare(
         Policies to compare, by name or path; the first is what the others are compared with.
     platform
         Whose exit costs to use.
+    cost
+        Costs to put in place of the platform's, like thread_wake_up=8us.
     cpus
         Physical CPUs of the host; by default one for every thread, so that nobody waits for one.
     time_slice
@@ -126,7 +129,7 @@ def compare(
         scenario,
         {
             "policies": policy, "platform": platform, "replications": reps, "seed": seed,
-            "cpus": cpus, "time_slice": time_slice,
+            "cpus": cpus, "time_slice": time_slice, "costs": cost,
         },
         {"only": only, "during": during, "timers": timers, "deliveries": deliveries},
     )  # fmt: skip
@@ -152,6 +155,7 @@ def run(
     *,
     policy: str | None = None,
     platform: str | None = None,
+    cost: Names = None,
     cpus: Annotated[int | None, Parameter(validator=_at_least(1))] = None,
     time_slice: str | None = None,
     only: Names = None,
@@ -174,6 +178,8 @@ def run(
         The policy; by default the scenario's first.
     platform
         Whose exit costs to use.
+    cost
+        Costs to put in place of the platform's, like thread_wake_up=8us.
     cpus
         As for `compare`.
     time_slice
@@ -206,7 +212,7 @@ def run(
         scenario,
         {
             "policies": chosen, "platform": platform, "seed": seed,
-            "cpus": cpus, "time_slice": time_slice,
+            "cpus": cpus, "time_slice": time_slice, "costs": cost,
         },
         {"only": only, "during": during, "timers": timers, "deliveries": deliveries},
     )  # fmt: skip
@@ -220,6 +226,9 @@ def run(
         from vmexit_sim.present.records_file import save_records
 
         save_records({block.name: result for block, result in results}, records)
+        if not json:
+            kept = sum(result.summary.accesses for _, result in results)
+            print(f"{records}: {kept:,} accesses, a row each; times in ps")
     if json:
         from vmexit_sim.present import documents
 
@@ -396,12 +405,23 @@ def _opened(name: str, changes: dict[str, Any], chosen: dict[str, Any]) -> Opene
     from vmexit_sim.scenario import Scenario, find_scenario, open_scenario
 
     scenario, path = find_scenario(name)
+    changes["costs"] = {**scenario.costs, **_costs(changes["costs"])} or None
     changes = {key: value for key, value in changes.items() if value is not None}
     chosen = {key: value for key, value in chosen.items() if value}
     blocks = [{**dict(block), **chosen} for block in scenario.blocks]
     stated = {**dict(scenario), **changes, "blocks": blocks}
     return open_scenario(checked(Scenario, stated, file="command line"), path,
                          elsewhere={*changes, *chosen})  # fmt: skip
+
+
+def _costs(given: list[str] | None) -> dict[str, str]:
+    """Costs as the command line states them, ``name=value``."""
+    pairs = [each.partition("=") for each in given or ()]
+    for name, sign, value in pairs:
+        if not (name and sign and value):
+            raise InputError("states no cost", key="--cost", value=name + sign + value,
+                             mend="write it like thread_wake_up=8us")  # fmt: skip
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _existing(name: str) -> Path:

@@ -37,7 +37,7 @@ from vmexit_sim.hypervisor.interrupt_context import (
     give_vcpu_back,
 )
 from vmexit_sim.hypervisor.platform import Platform
-from vmexit_sim.mechanisms import History, Mechanism
+from vmexit_sim.mechanisms import History, Mechanism, name_of
 from vmexit_sim.policy import AS_RECORDED, Policy, Rule
 from vmexit_sim.program import Actor, Program
 from vmexit_sim.steps import (
@@ -209,6 +209,7 @@ def lower(
     decided: dict[object, tuple[AccessClass, ...]] = {}
     for rule, access in classes:
         mechanism = rules[rule].mechanism
+        _refuse_foreign(policy, mechanism, access)
         decided[mechanism] = (*decided.get(mechanism, ()), access)
     host = Host(
         platform,
@@ -248,6 +249,16 @@ def lower(
         )
     program = assembler.program(entries, start, end, actors)
     return Lowered(program, policy, codes, catalog)
+
+
+def _refuse_foreign(policy: Policy, mechanism: Mechanism, access: AccessClass) -> None:
+    if mechanism.spaces is not None and access.space not in mechanism.spaces:
+        own = " and ".join(sorted(space.name.lower() for space in mechanism.spaces))
+        raise InputError(
+            f"is for {own}, and policy {policy.name or policy.title} sends accesses to "
+            f"{access.space.name.lower()} by it",
+            key="mechanism", value=name_of(mechanism), mend="match other accesses by the rule",
+        )  # fmt: skip
 
 
 def _vcpu(assembler: Assembler, contexts: Mapping[int, int], stream: int, start: int) -> Actor:

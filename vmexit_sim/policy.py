@@ -27,6 +27,7 @@ from vmexit_sim.hypervisor.host import Delivery
 from vmexit_sim.hypervisor.idle import FREE, Idle
 from vmexit_sim.mechanisms import Mechanism, make_mechanism
 from vmexit_sim.mechanisms.as_recorded import AsRecorded
+from vmexit_sim.mechanisms.native import Native
 
 Mask = npt.NDArray[np.bool_]
 
@@ -171,7 +172,8 @@ class Policy(Configured):
         title: one line for people.
         about: what it is, and what it would take.
         source: where it was proposed or done.
-        bound: it marks what could at best (or without virtualisation) be had; no proposal.
+        bound: it marks what could at best (or without virtualisation) be had; no proposal. A policy
+            with a `native` rule is one in any case (`is_bound`).
         delivery: how interrupts get into the running guest: by exits, or posted.
         idle: how the guest waits, and the host with it; by default waiting is free.
         rules: in order; the first match decides.
@@ -185,6 +187,11 @@ class Policy(Configured):
     delivery: Delivery = "exit"
     idle: Idle = FREE
     rules: list[Rule] = Field(default_factory=list)
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether it is a bound, and no proposal."""
+        return self.bound or any(isinstance(rule.mechanism, Native) for rule in self.rules)
 
     def assign(self, table: AccessTable) -> npt.NDArray[np.int64]:
         """For each row the number of the rule that decides; -1: as recorded."""

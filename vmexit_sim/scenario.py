@@ -302,7 +302,7 @@ def open_scenario(
         devices = load_devices(str(catalog.find("devices", scenario.devices, path)))
     beside = file_of("platform")
     with _at(beside, "platform"):
-        platform = load_platform(scenario.platform, beside, scenario.costs, path)
+        platform = load_platform(scenario.platform, beside, scenario.costs, file_of("costs"))
     policies = []
     beside = file_of("policies")
     for number, name in enumerate(dict.fromkeys(scenario.policies)):

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from vmexit_sim.errors import InputError
 
@@ -90,7 +91,7 @@ def mean(values: Sequence[float], *, confidence: float = CONFIDENCE, unit: str =
     value = float(sample.mean())
     if len(sample) == 1:
         return Estimate(value, -math.inf, math.inf, 1, "one replication", confidence, unit)
-    half = _t(confidence, len(sample) - 1) * float(sample.std(ddof=1)) / math.sqrt(len(sample))
+    half = _half_width(sample, confidence)
     return Estimate(value, value - half, value + half, len(sample), method, confidence, unit)
 
 
@@ -146,12 +147,22 @@ def paired_ratio(first: Sequence[float], second: Sequence[float], *,
     ratio = float(b.mean()) / centre
     if len(a) == 1:
         return Estimate(ratio, -math.inf, math.inf, 1, "one replication", confidence, "1")
-    residual = float((b - ratio * a).std(ddof=1)) / abs(centre)
-    half = _t(confidence, len(a) - 1) * residual / math.sqrt(len(a))
+    half = _half_width(b - ratio * a, confidence, noise=float(np.abs(b).max())) / abs(centre)
     return Estimate(ratio, ratio - half, ratio + half, len(a), "paired t", confidence, "1")
 
 
-def _t(confidence: float, freedom: int) -> float:
+ROUNDING = 1e-12
+"""Values that agree to this part of them differ by floating point, and not by chance."""
+
+
+def _half_width(
+    sample: npt.NDArray[np.float64], confidence: float, *, noise: float | None = None
+) -> float:
+    """Of Student's t interval for a mean; `noise`: how large what was computed with is."""
     from scipy.special import stdtrit
 
-    return float(stdtrit(freedom, 0.5 + confidence / 2))
+    largest = float(np.abs(sample).max()) if noise is None else noise
+    if float(np.ptp(sample)) <= ROUNDING * largest:
+        return 0.0
+    t = float(stdtrit(len(sample) - 1, 0.5 + confidence / 2))
+    return t * float(sample.std(ddof=1)) / math.sqrt(len(sample))

@@ -34,6 +34,10 @@ def select(
     """
     if during:  # what the guest did in other phases is no part of these
         phases = np.isin(table.phase, [Phase[name.upper()] for name in during])
+        if not phases.any():
+            known = ", ".join(Phase(phase).name.lower() for phase in np.unique(table.phase))
+            raise InputError("leaves no access", key="during", value=list(during),
+                             mend=f"this guest's phases: {known}")  # fmt: skip
         table = table.only(phases, with_compute=False)
     keep: npt.NDArray[np.bool_] = np.full(len(table), not only, np.bool_)
     for name in only:

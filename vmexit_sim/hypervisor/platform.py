@@ -167,7 +167,7 @@ class Nesting(Configured):
     forward: Cost
     l1_exit: Cost
     exits: Annotated[int, Field(ge=0, le=1000)]
-    user_exits: Annotated[int, Field(ge=0, le=1000)] = 0
+    user_exits: Annotated[int, Field(ge=0, le=1000)]
     exits_source: Annotated[str, Field(min_length=8)]
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from vmexit_sim.configuration import Configured, checked
 from vmexit_sim.errors import InputError, nearest
-from vmexit_sim.guest.table import AccessTable
+from vmexit_sim.guest.table import AccessTable, Space
 from vmexit_sim.hypervisor.host import AccessClass, Host
 from vmexit_sim.steps import Steps
 
@@ -59,11 +59,13 @@ class Mechanism(Configured):
         by_operation: whether it asks if an access is the first or last of its operation.
         by_device: whether it asks which device an access goes to.
         cores_spent: cores of the host that do nothing but poll for it.
+        spaces: the spaces whose accesses it can be; None: any.
     """
 
     by_operation: ClassVar[bool] = False
     by_device: ClassVar[bool] = False
     cores_spent: ClassVar[int] = 0
+    spaces: ClassVar[frozenset[Space] | None] = None
 
     @property
     def by_ecam(self) -> bool:

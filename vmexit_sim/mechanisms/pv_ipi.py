@@ -24,6 +24,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from vmexit_sim.guest.table import Space
 from vmexit_sim.hypervisor.host import HYPERCALL_EXIT, AccessClass, Host
 from vmexit_sim.mechanisms.base import Mechanism, register
 from vmexit_sim.steps import Column, Register, Steps, let, when
@@ -42,6 +43,7 @@ class PvIpi(Mechanism):
     """
 
     by_operation: ClassVar[bool] = True
+    spaces: ClassVar[frozenset[Space] | None] = frozenset({Space.MSR, Space.MMIO})
 
     targets: Annotated[int, Field(ge=1, le=65_535)] = 128
 

@@ -9,6 +9,9 @@ Source: Linux arch/x86/kvm/x86.c, kvm_emulate_wrmsr; Intel SDM vol. 3, 25.1.3 an
 
 from __future__ import annotations
 
+from typing import ClassVar
+
+from vmexit_sim.guest.table import Space
 from vmexit_sim.hypervisor.host import MSR_READ_EXIT, MSR_WRITE_EXIT, AccessClass, Host
 from vmexit_sim.mechanisms.base import Mechanism, register
 from vmexit_sim.steps import Steps
@@ -17,6 +20,8 @@ from vmexit_sim.steps import Steps
 @register("trap_msr")
 class TrapMsr(Mechanism):
     """One exit without instruction decode."""
+
+    spaces: ClassVar[frozenset[Space] | None] = frozenset({Space.MSR})
 
     def access(self, host: Host, access: AccessClass) -> Steps:
         """Exit, dispatch, emulate, entry."""

@@ -11,6 +11,7 @@ Source: Linux arch/x86/pci/direct.c, pci_conf1_read and pci_conf1_write.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 from vmexit_sim.guest.table import Space
 from vmexit_sim.hypervisor.host import PORT_EXIT, WAIT_CONFIG_LOCK, AccessClass, Host
@@ -38,6 +39,8 @@ def two_cycles(host: Host, access: AccessClass, note_address: Iterable[Step]) ->
 @register("trap_pio")
 class TrapPio(Mechanism):
     """Every port instruction exits and is emulated."""
+
+    spaces: ClassVar[frozenset[Space] | None] = frozenset({Space.PCI_CONFIG, Space.PORT_IO})
 
     def access(self, host: Host, access: AccessClass) -> Steps:
         """The address cycle and the data cycle under the lock; or one lone cycle."""

@@ -75,7 +75,7 @@ def _policy(block: BlockOutcome, outcome: PolicyOutcome) -> Document:
         "block": block.name,
         "reach": outcome.reach,
         "counterfactual": outcome.counterfactual,
-        "bound": outcome.policy.bound,
+        "bound": outcome.policy.is_bound,
         "accesses": outcome.accesses,
         "exits": _number(outcome.exits),
         "exits_by_reason": {k: _number(v) for k, v in outcome.exits_by_reason.items()},

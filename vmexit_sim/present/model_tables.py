@@ -164,6 +164,7 @@ def _policy(policy: Policy) -> RenderableType:
         Text(f"{policy.name}: {policy.title}", style="bold"),
         Text(policy.about.strip()),
         Text(f"source: {policy.source}"),
+        *([Text("interrupts: posted, without exits")] if policy.delivery == "posted" else []),
         *_idle(policy),
         Text(),
         table,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
@@ -12,7 +13,13 @@ from rich.text import Text
 
 from vmexit_sim.hypervisor.idle import HALT_EXIT
 from vmexit_sim.measure.records import LATENCIES, RunResult
-from vmexit_sim.present.text import count_text, number_text, share_text, time_text
+from vmexit_sim.present.text import (
+    count_text,
+    number_text,
+    share_estimate_text,
+    share_text,
+    time_text,
+)
 from vmexit_sim.scenario import Loaded, Opened
 from vmexit_sim.statistics import exact
 from vmexit_sim.steps import Role, Stage
@@ -64,7 +71,11 @@ def comparison(result: Comparison) -> RenderableType:
 def _heading(opened: Opened, replications: int) -> RenderableType:
     scenario, platform = opened.scenario, opened.platform
     how = (
-        f"{replications} replications, intervals at 95 %"
+        (
+            "1 replication, so no intervals"
+            if replications == 1
+            else f"{replications} replications, intervals at 95 %"
+        )
         if opened.is_random
         else "nothing is left to chance: exact for this guest and these costs"
     )
@@ -108,14 +119,15 @@ def _table(title: str, *headings: str) -> Table:
 
 
 def _name(outcome: PolicyOutcome) -> Text:
-    marks = "°" * outcome.policy.bound + "†" * outcome.counterfactual
+    marks = "°" * outcome.policy.is_bound + "†" * outcome.counterfactual
     return Text(outcome.policy.name + marks, style="dim" if outcome.reach == 0 else "")
 
 
 def _costs(block: BlockOutcome) -> Table:
     scales = list(block.policies[0].completion)
     table = _table(
-        "What it costs", "policy", "reaches", "VM exits", "time added",
+        f"What it costs (time added: all vCPUs together, at think × {scales[-1]:g})",
+        "policy", "reaches", "VM exits", "time added",
         f"× {block.policies[0].policy.name}", *(f"done, think × {scale:g}" for scale in scales),
     )  # fmt: skip
     for outcome in block.policies:
@@ -140,9 +152,17 @@ def _latencies(block: BlockOutcome) -> list[Table]:
     return [_latency_table(block, [latency]) for latency in which]
 
 
+MEANINGS = {
+    "stall": "Stall of one access: how long the vCPU could not go on",
+    "response": "Response of one access: from when it was due until the vCPU went on",
+    "effect": "Effect of one access: from when it was due until the device had changed",
+}
+
+
 def _latency_table(block: BlockOutcome, which: list[str]) -> Table:
     headings = [f"{latency} {name}" for latency in which for name in ("mean", "p50", "p99")]
-    table = _table("Latency of one access", "policy", *headings)
+    title = "Latency of one access" if len(which) > 1 else MEANINGS[which[0]]
+    table = _table(title, "policy", *headings)
     for outcome in block.policies:
         cells = (
             time_text(outcome.latency[latency][name], 3)
@@ -186,8 +206,8 @@ def _idling(block: BlockOutcome) -> Table | None:
             _name(outcome),
             time_text(outcome.idle["asleep"]),
             time_text(exact(burnt)),
-            number_text(outcome.idle["burnt"], 3),
-            number_text(outcome.idle["cpu_share"], 3),
+            share_estimate_text(outcome.idle["burnt"]),
+            share_estimate_text(outcome.idle["cpu_share"]),
         )
     return table
 
@@ -215,10 +235,16 @@ def _group(stage: Stage) -> str:
 
 def _footnotes(block: BlockOutcome) -> list[str]:
     notes = []
-    if any(outcome.policy.bound for outcome in block.policies):
+    if any(outcome.policy.is_bound for outcome in block.policies):
         notes.append("° a bound, not a proposal")
     if any(outcome.counterfactual for outcome in block.policies):
         notes.append("† counterfactual: this guest has no ECAM")
+    if any(s.role is Role.DELAY and t.value for o in block.policies
+           for s, t in o.stage_times.items()):  # fmt: skip
+        notes.append("guest late: between accesses, by interrupts (their exits included), by "
+                     "wake-ups, refilled caches, CPUs that others had")  # fmt: skip
+    if any(math.isinf(o.latency["stall"]["p99"].half_width) for o in block.policies):
+        notes.append("± ?: a quantile's interval takes 6 replications or more (--reps)")
     return notes
 
 
@@ -227,6 +253,7 @@ def verdict(block: BlockOutcome) -> str:
     first, best = block.policies[0], block.best()
     idle = [o.policy.name for o in block.policies if o.reach == 0 and not o.idle]
     unreached = f" No rule of {_listed(idle)} reaches these accesses." if idle else ""
+    unreached += _waiting_apart(block)
     if not best:
         return f"None of these policies is one that this guest could use.{unreached}"
     least = best[0]
@@ -235,7 +262,7 @@ def verdict(block: BlockOutcome) -> str:
         return f"{_nothing_less(block)}{unreached}"
     if len(best) > 1:
         names = _listed([outcome.policy.name for outcome in best], "and")
-        if least.hypervisor_time.is_exact:
+        if all(outcome.times == least.times for outcome in best):
             return f"{names} add least, and equally much: {time}.{unreached}"
         return f"Undecided between {names}, about {time}; run more replications.{unreached}"
     if not first.hypervisor_time.value:
@@ -245,6 +272,20 @@ def verdict(block: BlockOutcome) -> str:
     return (
         f"{least.policy.name} adds least: {time}, {number_text(least.ratio, 3)} × the "
         f"{time_text(first.hypervisor_time)} of {first.policy.name}.{price}{unreached}"
+    )
+
+
+def _waiting_apart(block: BlockOutcome) -> str:
+    """Which policies are left out since they wait otherwise than the first."""
+    apart = block.otherwise_waiting
+    if not apart:
+        return ""
+    free = [o.policy.name for o in block.policies if not o.idle]
+    stated = [o.policy.name for o in block.policies if o.idle]
+    return (
+        f" Waiting is free for {_listed(free, 'and')}, which {'says' if len(free) == 1 else 'say'} "
+        f"nothing of it, and in the time of {_listed(stated, 'and')}: so the verdict leaves "
+        f"{_listed([o.policy.name for o in apart], 'and')} out."
     )
 
 
@@ -268,11 +309,15 @@ def _nothing_less(block: BlockOutcome) -> str:
     """The verdict where no usable policy can be told to add less than the first."""
     first = block.policies[0]
     others = [o for o in block.best() if o is not first]
-    if others and not first.hypervisor_time.is_exact:
+    if others and all(o.times == first.times for o in others):
+        names = _listed([first.policy.name, *(o.policy.name for o in others)], "and")
+        return f"{names} add equally much, and nothing that this guest could use adds less."
+    if others:
         names = _listed([first.policy.name, *(o.policy.name for o in others)], "and")
         return f"Undecided between {names}; run more replications."
     said = f"No policy that this guest could use adds less than {first.policy.name}"
     less = [o.policy.name for o in block.policies if o not in block.usable
+            and o not in block.otherwise_waiting
             and o.hypervisor_time.value < first.hypervisor_time.value]  # fmt: skip
     return f"{said}; {_listed(less, 'and')} would, if it could." if less else f"{said}."
 

@@ -26,12 +26,12 @@ def number_text(estimate: Estimate, digits: int = 4) -> str:
     """A count or a ratio, with its half-width where it was sampled."""
     if math.isnan(estimate.value):
         return "-"
+    is_whole = estimate.value == round(estimate.value)
+    bare = count_text(estimate.value) if is_whole else f"{estimate.value:.{digits}g}"
     if estimate.low == estimate.high:
-        return count_text(estimate.value) if estimate.value == round(estimate.value) else (
-            f"{estimate.value:.{digits}g}"
-        )  # fmt: skip
+        return bare
     if not math.isfinite(estimate.half_width):
-        return f"{estimate.value:.{digits}g} ± ?"
+        return f"{bare} ± ?"
     return _with_half_width(estimate, 1)
 
 
@@ -45,6 +45,15 @@ def share_text(share: float) -> str:
     if share in (0, 1):
         return f"{share:.0%}".replace("%", " %")
     return f"{min(max(share * 100, 0.1), 99.9):.1f} %"
+
+
+def share_estimate_text(estimate: Estimate) -> str:
+    """A share in percent, with its half-width where it was sampled."""
+    if estimate.low == estimate.high:
+        return share_text(estimate.value)
+    if not math.isfinite(estimate.half_width):
+        return f"{share_text(estimate.value)} ± ?"
+    return f"{_with_half_width(estimate, 0.01)} %"
 
 
 def _with_half_width(estimate: Estimate, scale: float) -> str:

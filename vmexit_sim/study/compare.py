@@ -89,8 +89,21 @@ class BlockOutcome:
 
     @property
     def usable(self) -> list[PolicyOutcome]:
-        """The policies that this guest could use: bounds and counterfactuals left out."""
-        return [o for o in self.policies if not o.policy.bound and not o.counterfactual]
+        """The policies that can win: bounds, counterfactuals and `otherwise_waiting` left out."""
+        others = self.otherwise_waiting
+        return [
+            o for o in self.policies
+            if not o.policy.is_bound and not o.counterfactual and o not in others
+        ]  # fmt: skip
+
+    @property
+    def otherwise_waiting(self) -> list[PolicyOutcome]:
+        """Those that say how the guest waits where the first does not, or the other way round.
+
+        Where a policy does not say it, waiting is free and ends at once.
+        """
+        first = self.policies[0]
+        return [o for o in self.policies if bool(o.idle) != bool(first.idle)]
 
     def best(self) -> list[PolicyOutcome]:
         """The usable policies that add least: those that nothing tells from the least mean.
