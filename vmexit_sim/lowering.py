@@ -194,6 +194,8 @@ def lower(
             waits for one, and nothing is said of them.
 
     Raises:
+        InputError: a rule sends accesses by a mechanism that is not for their space, or polling
+            cores leave no CPU.
         SimulationError: a mechanism yields steps that make no program.
     """
     rules = [*policy.rules, *AS_RECORDED]
@@ -224,6 +226,12 @@ def lower(
     )
     host = _visited(host, mechanisms, None)
     used = dict.fromkeys(rule.mechanism for rule in policy.rules)
+    polling = sum(mechanism.cores_spent for mechanism in used)
+    if cpus is not None and cpus.count <= polling:
+        raise InputError(
+            f"leaves no CPU for vCPUs: policy {policy.name or policy.title} has cores that do "
+            "nothing but poll", key="cpus", value=cpus.count, mend=f"give {polling + 1} or more",
+        )  # fmt: skip
     vcpu_threads = workload.vcpus - len(workload.contexts)
     if cpus is not None and cpus.count < vcpu_threads + _threads(used, host, workload.vcpus):
         host = replace(host, cpus=cpus.count, time_slice=cpus.time_slice)

@@ -210,7 +210,12 @@ def test_cpus_are_never_busier_than_they_can_be_and_do_all_the_work(
 ) -> None:
     host = load_platform("ideal" if ties else "kvm-2013")
     workload, devices = Recorded(table), load_devices()
-    lowered = lower(load_policy(name), host, devices, workload, HostCpus(cpus, slice_us * US))
+    policy = load_policy(name)
+    if cpus <= sum({r.mechanism: r.mechanism.cores_spent for r in policy.rules}.values()):
+        with pytest.raises(InputError, match="leaves no CPU for vCPUs"):
+            lower(policy, host, devices, workload, HostCpus(cpus, slice_us * US))
+        return
+    lowered = lower(policy, host, devices, workload, HostCpus(cpus, slice_us * US))
     result = on_both_engines(lowered, workload)
     columns = result.to_columns()
     assert (columns["done"] >= 0).all()

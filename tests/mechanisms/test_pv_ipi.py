@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,7 @@ def test_engines_agree_and_every_target_is_delivered_to_once(
     data: st.DataObject, tied_config_guests: Any, run_both: Any, most: int
 ) -> None:
     table = data.draw(tied_config_guests)
+    table = replace(table, space=np.full(len(table), Space.MSR, np.int8))
     platform = load_platform("ideal", changes={"deliver_ipi": "500 ns"})
     ran = run_both(make_mechanism({"name": "pv_ipi", "targets": most}), table, platform)
     delivered = ran.result.stage_times().get("IPI delivery", 0)
