@@ -65,6 +65,7 @@ class Assembler:
     """
 
     vcpus: int
+    contexts: int = 0
     rows: list[Row] = field(default_factory=list)
     fixed: dict[int, dict[int, int]] = field(default_factory=dict)
     _ahead: int = 0
@@ -114,6 +115,7 @@ class Assembler:
             draws=dict(self._draws),
             registers=len(self._registers),
             vcpus=self.vcpus,
+            contexts=self.contexts,
         )
 
     def _lay(

@@ -28,6 +28,7 @@ from vmexit_sim.hypervisor.host import COMPUTE, IDLE, TIME_SLICE, AccessClass, H
 from vmexit_sim.hypervisor.interrupt_context import (
     ARRIVED,
     CAUSE,
+    IS_CONTEXT,
     NO_MORE,
     OVER,
     at_the_end,
@@ -205,6 +206,11 @@ def lower(
     remembering = [
         number for number, rule in enumerate(rules) if rule.mechanism.new_history() is not None
     ]
+    if not workload.is_whole:  # each access may begin or end what its rule decides of an operation
+        by_ends = [number for number, rule in enumerate(rules) if rule.mechanism.by_operation]
+        asking = codes[np.isin(codes // _WITHOUT_RULE, by_ends)] & ~(_FIRST | _LAST)
+        ends = np.array([0, _FIRST, _LAST, _FIRST | _LAST])
+        codes = np.union1d(codes, (asking[:, None] | ends).ravel())
     # Examples say which accesses there are, not in which order: each may hit or not.
     codes = np.union1d(codes, codes[np.isin(codes // _WITHOUT_RULE, remembering)] + 1)
     classes = [_unpacked(int(code), examples.devices) for code in codes]
@@ -225,7 +231,7 @@ def lower(
         decided=decided,
     )
     host = _visited(host, mechanisms, None)
-    used = dict.fromkeys(rule.mechanism for rule in policy.rules)
+    used = [mechanism for mechanism in mechanisms if mechanism in decided]
     polling = sum(mechanism.cores_spent for mechanism in used)
     if cpus is not None and cpus.count <= polling:
         raise InputError(
@@ -235,7 +241,7 @@ def lower(
     vcpu_threads = workload.vcpus - len(workload.contexts)
     if cpus is not None and cpus.count < vcpu_threads + _threads(used, host, workload.vcpus):
         host = replace(host, cpus=cpus.count, time_slice=cpus.time_slice)
-    assembler = Assembler(workload.vcpus)
+    assembler = Assembler(workload.vcpus, len(workload.contexts))
     start = assembler.routine([NextAccess()])
     end = assembler.routine(_the_end(host, mechanisms, with_contexts=bool(workload.contexts)))
     actors = [_vcpu(assembler, workload.contexts, vcpu, start) for vcpu in range(workload.vcpus)]
@@ -282,8 +288,11 @@ def _vcpu(assembler: Assembler, contexts: Mapping[int, int], stream: int, start:
 
 def _the_end(host: Host, mechanisms: Sequence[Mechanism], *, with_contexts: bool) -> Steps:
     """What an actor does after its last access."""
-    for mechanism in mechanisms:
-        yield from mechanism.at_end(host)
+    rest = [step for mechanism in mechanisms for step in mechanism.at_end(host)]
+    if with_contexts and rest:
+        yield when(IS_CONTEXT, "==", 1, [*borrow_vcpu(host), *rest, *give_vcpu_back()], rest)
+    else:
+        yield from rest
     if with_contexts:
         yield from at_the_end(host, list(_served(host)))
     yield from host.end()
@@ -320,6 +329,8 @@ def _one_access(
         yield let(REMAINING, Column("arrival"), "-", Clock())
         arrives = _idle_time(host, REMAINING, in_context=access.in_context)
         yield when(REMAINING, ">", 0, arrives)
+    if access.in_context and access.interrupt:
+        yield from borrow_vcpu(host)
     if access.waited:
         yield from _idle_time(host, Column("compute"))
     else:
@@ -327,8 +338,6 @@ def _one_access(
         yield from _guest_time(host, COMPUTE, Column("compute"))
         if not access.in_context:
             yield from host.end_of_compute()
-    if access.in_context and access.interrupt:
-        yield from borrow_vcpu(host)
     yield stamp(Moment.START)
     if access.interrupt:
         yield from host.deliver_interrupt()
@@ -370,8 +379,10 @@ def _idle_time(host: Host, amount: Operand, *, in_context: bool = False) -> Step
         yield spend(IDLE, amount)
         return
     yield let(IDLE_UNTIL, Clock(), "+", amount)
+    served = list(_served(host))
     if in_context:
         wait = between_services(host, IDLE_UNTIL)
+        served = [*borrow_vcpu(host), *served, *give_vcpu_back()]
     else:
         wait = host.idle.wait(host, host.interrupts, into=CAUSE, until=IDLE_UNTIL)
     yield loop(
@@ -379,7 +390,7 @@ def _idle_time(host: Host, amount: Operand, *, in_context: bool = False) -> Step
             when(Clock(), ">=", IDLE_UNTIL, [leave()]),
             *wait,
             when(CAUSE, "==", TIMED_OUT, [leave()]),
-            *_served(host),
+            *served,
         ]
     )
 
@@ -511,6 +522,10 @@ class Histories:
 
 
 _WITHOUT_RULE = len(Space) * len(_LOCATIONS) * _DEVICES * _FLAGS * 2**6
+
+
+_LAST, _FIRST = 2**2, 2**3
+"""Places of these facts in a class."""
 
 
 def _rule_of(code: int) -> int:

@@ -119,6 +119,8 @@ class Program:
             queue or cell stands once for every vCPU, in consecutive places.
         draws: how the columns of random costs are drawn, by column name.
         registers: how many each actor has; number 0 is the current access.
+        vcpus: how many vCPUs there are, interrupt contexts included.
+        contexts: how many of these are contexts.
     """
 
     rows: list[Row]
@@ -135,6 +137,7 @@ class Program:
     draws: dict[str, Draw]
     registers: int
     vcpus: int
+    contexts: int
 
     def __hash__(self) -> int:
         """By identity, so that what is made of a program can be kept for the next run of it."""

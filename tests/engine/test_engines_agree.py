@@ -349,3 +349,15 @@ def test_engines_agree_on_any_steps(steps: list[Step]) -> None:
     )  # fmt: skip
     policy = Policy(title="any", rules=[Rule(side="host", mechanism=AnySteps())])
     both(lower(policy, load_platform("ideal"), load_devices(), workload), workload)
+
+
+@pytest.mark.parametrize("generator", ["interrupt_service", "interrupted", "spread", "bar_sizing"])
+@pytest.mark.parametrize("mechanism", [TIMED, "operation_hypercall"])
+def test_a_rule_may_take_a_part_of_an_operation(generator: str, mechanism: object) -> None:
+    """Only the writes: what is first and last among them, no whole operation shows."""
+    model, parameters = GENERATORS[generator]
+    workload = checked(model, {"kind": generator, **parameters})
+    rule = Rule(side="host", match={"write": True}, mechanism=mechanism)  # type: ignore[arg-type]
+    lowered = lower(Policy(title="writes", rules=[rule]), load_platform("ideal"), load_devices(),
+                    workload)  # fmt: skip
+    assert both(lowered, workload).summary.accesses > 0

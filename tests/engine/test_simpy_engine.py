@@ -240,6 +240,10 @@ class Handed:
         return self.table.vcpus + self.idle
 
     @property
+    def is_whole(self) -> bool:
+        return True
+
+    @property
     def contexts(self) -> Mapping[int, int]:
         return NO_CONTEXTS
 

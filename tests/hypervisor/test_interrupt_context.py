@@ -16,7 +16,7 @@ from vmexit_sim.errors import InputError
 from vmexit_sim.guest.generators import Interrupted
 from vmexit_sim.guest.workload import Scaled
 from vmexit_sim.hypervisor.platform import load_platform
-from vmexit_sim.lowering import lower
+from vmexit_sim.lowering import HostCpus, lower
 from vmexit_sim.measure.records import RunResult
 from vmexit_sim.policy import Policy, Rule
 from vmexit_sim.streams import Streams
@@ -130,7 +130,73 @@ def test_compute_is_never_lost_and_the_engines_agree(
     assert results[0].resources == results[1].resources
     for vcpu in range(3):
         assert of_stream(results[0], vcpu, "stage: guest compute") == [5 * US] * 8
+        of_own = ("stall", "stage: guest compute", "stage: guest idle",
+                  "stage: lent to interrupt service")  # fmt: skip
+        spent = sum(sum(of_stream(results[0], vcpu, name)) for name in of_own if name in one)
+        assert spent <= results[0].finish[vcpu]
     assert (one["done"] >= one["start"]).all()
+
+
+def finish(workload: Any, mechanism: Any, **costs: str) -> int:
+    rules = [Rule(side="host", mechanism=mechanism)]
+    platform = load_platform("ideal", changes=costs)
+    result = simulate(Policy(title="p", rules=rules), platform, workload, keep_rows=True)
+    return result.finish[0]
+
+
+@pytest.mark.parametrize(
+    ("batch", "expected"),
+    [
+        # Reads of the vCPU's own: one exit each, flushed as each is a batch. Services of two
+        # writes each gather for nothing, and flush 20 us later: exit, to user space 10.
+        ({"max_wait": "20 us"}, 1_131), ({}, 1_032),
+    ],
+)  # fmt: skip
+def test_what_a_service_left_behind_takes_the_vcpus_time(
+    batch: dict[str, str], expected: int
+) -> None:
+    mechanism = {"name": "batched_hypercall", "needs": "oracle", "max_batch": 32,
+                 "flush_at_operation_end": False, **batch}  # fmt: skip
+    main = {"kind": "spread", "operations": 1, "between": "1 ms", "read_share": 1.0,
+            "space": "mmio"}  # fmt: skip
+    services = {"kind": "interrupt_service", "services": 10, "interarrival": "50 us",
+                "accesses": 2, "read_share": 0.0}  # fmt: skip
+    stated = {"kind": "interrupted", "main": main, "services": services}
+    workload = checked(Interrupted, stated)
+    assert finish(workload, mechanism, to_user="10 us") == expected * US
+
+
+def test_refilling_after_a_services_exits_slows_the_vcpu_and_no_later_service() -> None:
+    main = {"kind": "spread", "operations": 2, "between": "600 us", "read_share": 1.0,
+            "space": "mmio"}  # fmt: skip
+    services = {"kind": "interrupt_service", "services": 10, "interarrival": "50 us",
+                "accesses": 1, "read_share": 0.0}  # fmt: skip
+    workload = checked(Interrupted, {"kind": "interrupted", "main": main, "services": services})
+    rules = [Rule(side="host", mechanism="hypercall")]
+    platform = load_platform("ideal", changes={"refill": "10 us"})
+    result = simulate(Policy(title="p", rules=rules), platform, workload, keep_rows=True)
+    assert set(of_stream(result, 1, "stall")) == {2 * US}
+    response = np.array(of_stream(result, 1, "resume")) - np.array(of_stream(result, 1, "due"))
+    assert set(response.tolist()) == {2 * US}
+    # Ten services of three exits each, and the vCPU's own first read: before its second compute.
+    assert of_stream(result, 0, "stage: refill after exits") == [0, 310 * US]
+
+
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_a_context_never_gives_a_cpu_back_that_it_does_not_hold(cpus: int) -> None:
+    main = {"kind": "spread", "vcpus": 3, "operations": 40, "between": "100 us",
+            "read_share": 0.5, "space": "mmio"}  # fmt: skip
+    services = {"kind": "interrupt_service", "vcpus": 3, "services": 40, "interarrival": "90 us",
+                "accesses": 3, "within": "2 us", "read_share": 0.3}  # fmt: skip
+    workload = checked(Interrupted, {"kind": "interrupted", "main": main, "services": services})
+    timed = {"name": "batched_hypercall", "max_wait": "5 us", "max_batch": 4, "needs": "oracle"}
+    policy = Policy(title="p", rules=[Rule(side="host", mechanism=timed)])
+    lowered = lower(policy, load_platform("kvm-2017"), load_devices(), workload, HostCpus(cpus))
+    results = [run(lowered, workload, Streams(1), engine=e) for e in ("simpy", "compiled")]
+    uses = [result.resource("CPUs") for result in results]
+    assert uses[0] == uses[1]
+    assert uses[0] is not None
+    assert 0.2 < uses[0].utilisation <= 1
 
 
 def test_think_time_scales_in_both_parts() -> None:

@@ -114,7 +114,9 @@ def test_operations_of_two_vcpus_are_kept_apart() -> None:
 def test_rows_are_kept_only_if_asked_for() -> None:
     assert summary_of(records(3)).rows == []
     kept = summary_of(records(3), records(1, first=3), keep_rows=True)
-    result = RunResult(summary=kept, exits=[], resources=[], finish=[4, 9], who=[], reach=1.0)
+    result = RunResult(
+        summary=kept, exits=[], resources=[], finish=[4, 9], who=[], vcpus=2, reach=1.0
+    )
     columns = result.to_columns()
     assert columns["row"].tolist() == [0, 1, 2, 3]
     assert columns["stage: later"].tolist() == [4] * 4
@@ -122,7 +124,9 @@ def test_rows_are_kept_only_if_asked_for() -> None:
     assert result.completion == 9
     assert result.hypervisor_time == 4 * 5
     assert result.stage_times() == {"compute": 36, "exit": 12, "lock": 8, "load": 4, "later": 16}
-    empty = RunResult(summary=summary_of(), exits=[], resources=[], finish=[0], who=[], reach=1.0)
+    empty = RunResult(
+        summary=summary_of(), exits=[], resources=[], finish=[0], who=[], vcpus=2, reach=1.0
+    )
     assert empty.to_columns() == {}
     assert empty.hypervisor_time == 0
 

@@ -197,6 +197,7 @@ class CompiledSimulation:
             resources=uses,
             finish=finish,
             who=self.program.who,
+            vcpus=self.program.vcpus - self.program.contexts,
             reach=self.lowered.reach(self.seen),
         )
 

@@ -152,6 +152,7 @@ class Simulation:
             resources=self.uses,
             finish=finish,
             who=self.program.who,
+            vcpus=self.program.vcpus - self.program.contexts,
             reach=self.lowered.reach(self.seen),
         )
 

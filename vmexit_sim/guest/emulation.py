@@ -62,6 +62,11 @@ class Emulated:
         """None: services stand in the vCPU's own order, as they were recorded."""
         return NO_CONTEXTS
 
+    @property
+    def is_whole(self) -> bool:
+        """Always: the table is all there is."""
+        return True
+
     def examples(self) -> AccessTable:
         """The table itself."""
         return self.table

@@ -37,6 +37,10 @@ class Workload(Protocol):
     def is_random(self) -> bool:
         """Whether two replications can differ."""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the examples are all the accesses there are."""
+
     def examples(self) -> AccessTable:
         """A table that shows every kind of access which the workload can make.
 
@@ -71,6 +75,11 @@ class Recorded:
         """None: services stand in the vCPU's own order, as they were recorded."""
         return NO_CONTEXTS
 
+    @property
+    def is_whole(self) -> bool:
+        """Always: the table is all there is."""
+        return True
+
     def examples(self) -> AccessTable:
         """The table itself."""
         return self.table
@@ -101,6 +110,11 @@ class Scaled:
     def contexts(self) -> Mapping[int, int]:
         """As the workload's."""
         return self.workload.contexts
+
+    @property
+    def is_whole(self) -> bool:
+        """As the workload's."""
+        return self.workload.is_whole
 
     def examples(self) -> AccessTable:
         """As the workload's."""

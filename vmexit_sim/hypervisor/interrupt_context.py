@@ -11,7 +11,7 @@ an exit the interrupt stays pending), lends itself to the service, and then comp
 
 from __future__ import annotations
 
-from vmexit_sim.hypervisor.host import ON_CPU_SINCE, Cause, Host
+from vmexit_sim.hypervisor.host import ON_CPU_SINCE, REFILL_DUE, Cause, Host
 from vmexit_sim.steps import (
     Clock,
     Queue,
@@ -37,6 +37,7 @@ IS_CONTEXT = Register("is an interrupt context")
 WAITS_FOR = Register("interrupt context waits for")
 OVER = Register("the interrupt context has no more services")
 CAUSE = Register("interrupt cause")
+OWED = Register("refill that an interrupt service left")
 
 LENT = Queue("vCPU lent to its interrupt context", per_vcpu=True)
 GIVEN_BACK = Queue("vCPU given back by its interrupt context", per_vcpu=True)
@@ -48,7 +49,9 @@ class ServiceArrived(Cause):
     def serve_interrupt(self, host: Host) -> Steps:
         """Lend it, and wait until it comes back."""
         yield put(LENT, 0)
-        yield take(GIVEN_BACK, IN_SERVICE)
+        yield take(GIVEN_BACK, IN_SERVICE, into=OWED)
+        if host.refill:
+            yield let(REFILL_DUE, REFILL_DUE, "+", OWED)
 
 
 class NoMoreServices(Cause):
@@ -84,7 +87,8 @@ def borrow_vcpu(host: Host) -> Steps:
 
 def give_vcpu_back() -> Steps:
     """After the last one."""
-    yield put(GIVEN_BACK.of(INTERRUPTED_VCPU), 0)
+    yield put(GIVEN_BACK.of(INTERRUPTED_VCPU), REFILL_DUE)
+    yield let(REFILL_DUE, 0)
 
 
 def at_the_end(host: Host, served: list[Step]) -> Steps:

@@ -261,6 +261,7 @@ class RunResult:
         resources: use of every lock, server and mailbox.
         finish: per vCPU, when it halted, in ps; interrupt contexts behind the vCPUs.
         who: what these are called.
+        vcpus: how many of them are vCPUs.
         reach: the share of accesses that the policy's own rules decided.
     """
 
@@ -269,6 +270,7 @@ class RunResult:
     resources: list[ResourceUse]
     finish: list[int]
     who: list[str]
+    vcpus: int
     reach: float
 
     @property
@@ -295,7 +297,8 @@ class RunResult:
     @property
     def cpu_share(self) -> float:
         """Share of the vCPUs' time in which they did not sleep for want of work."""
-        return 1 - self.asleep / max(sum(self.finish), 1)
+        alive = sum(self.finish[: self.vcpus])
+        return 1 - self.asleep / max(alive, 1)
 
     def resource(self, name: str) -> ResourceUse | None:
         """The use of one queue; None: the run had no such queue."""

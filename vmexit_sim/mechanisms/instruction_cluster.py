@@ -41,7 +41,7 @@ from vmexit_sim.hypervisor.host import (
     Via,
 )
 from vmexit_sim.mechanisms.base import History, Mechanism, register
-from vmexit_sim.steps import Step, Steps, acquire, release
+from vmexit_sim.steps import Step, Steps, release
 from vmexit_sim.units import MICROSECOND
 
 
@@ -72,7 +72,7 @@ class InstructionCluster(Mechanism):
         via = access.recorded_via
         is_pair = via == "port" and access.space is Space.PCI_CONFIG and not access.index_only
         if is_pair:
-            yield acquire(host.config_lock, WAIT_CONFIG_LOCK)
+            yield from host.spin_on(host.config_lock, WAIT_CONFIG_LOCK)
         if not access.hit:
             yield from host.leave_guest(_reason(access))
         if is_pair:

@@ -63,6 +63,11 @@ class Interrupted(Configured):
         """Whether either part is."""
         return self.main.is_random or self.services.is_random
 
+    @property
+    def is_whole(self) -> bool:
+        """Never: operations are shown, and others may be made of the same accesses."""
+        return False
+
     def examples(self) -> AccessTable:
         """Both parts'."""
         return concatenate(

@@ -59,6 +59,11 @@ class Generated(Configured):
         """None: every stream is a vCPU's own."""
         return NO_CONTEXTS
 
+    @property
+    def is_whole(self) -> bool:
+        """Never: operations are shown, and others may be made of the same accesses."""
+        return False
+
 
 class Draws:
     """One vCPU's random streams, one for each purpose, each consumed in row order."""
