@@ -10,8 +10,10 @@ from __future__ import annotations
 from vmexit_sim.configuration import checked
 from vmexit_sim.device import load_devices
 from vmexit_sim.guest.generators import Spread
-from vmexit_sim.hypervisor.host import DECODE, EMULATE, SWITCH_IN, SWITCH_OUT, AccessClass, Host
+from vmexit_sim.hypervisor.access_class import AccessClass
+from vmexit_sim.hypervisor.host import Host
 from vmexit_sim.hypervisor.platform import load_platform
+from vmexit_sim.hypervisor.stages import DECODE, EMULATE, SWITCH_IN, SWITCH_OUT
 from vmexit_sim.lowering import Lowered, lower
 from vmexit_sim.mechanisms import Mechanism, register
 from vmexit_sim.mechanisms.base import make_mechanism

@@ -23,7 +23,8 @@ from vmexit_sim.guest.generators import (
 )
 from vmexit_sim.guest.table import NEVER, AccessTable, Flag, Kind, Space, make_table
 from vmexit_sim.guest.workload import Recorded, Workload
-from vmexit_sim.hypervisor.host import AccessClass, Host
+from vmexit_sim.hypervisor.access_class import AccessClass
+from vmexit_sim.hypervisor.host import Host
 from vmexit_sim.hypervisor.platform import Platform, load_platform
 from vmexit_sim.lowering import HostCpus, Lowered, lower
 from vmexit_sim.measure.records import RunResult

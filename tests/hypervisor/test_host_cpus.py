@@ -15,8 +15,8 @@ from vmexit_sim.device import load_devices
 from vmexit_sim.errors import InputError
 from vmexit_sim.guest.table import NEVER, AccessTable, Flag, Space, make_table
 from vmexit_sim.guest.workload import Recorded
-from vmexit_sim.hypervisor.host import IDLE, STEAL, WAIT_CPU, WAIT_VMM_LOCK
 from vmexit_sim.hypervisor.platform import Platform, load_platform
+from vmexit_sim.hypervisor.stages import IDLE, STEAL, WAIT_CPU, WAIT_VMM_LOCK
 from vmexit_sim.lowering import HostCpus, lower
 from vmexit_sim.measure.records import ResourceUse, RunResult
 from vmexit_sim.policy import Policy, load_policy

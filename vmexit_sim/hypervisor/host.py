@@ -12,9 +12,32 @@ from functools import cached_property
 from typing import Literal, Protocol
 
 from vmexit_sim.distributions import Duration
-from vmexit_sim.guest.table import Space
+from vmexit_sim.hypervisor.access_class import AccessClass
 from vmexit_sim.hypervisor.idle import CPUS_WANTED, FREE, Idle
 from vmexit_sim.hypervisor.platform import Platform
+from vmexit_sim.hypervisor.stages import (
+    DECODE,
+    DELIVER,
+    DISPATCH,
+    EMULATE,
+    END_INTERRUPT,
+    EOI_EXIT,
+    IDLE,
+    INJECT,
+    INTERRUPT_EXIT,
+    L0_FORWARD,
+    L1_EXITS,
+    REFILL,
+    STATE_CHANGE,
+    STEAL,
+    SWITCH_IN,
+    SWITCH_OUT,
+    THREAD_START,
+    TO_KERNEL,
+    TO_USER,
+    WAIT_CPU,
+    WAIT_VMM_LOCK,
+)
 from vmexit_sim.steps import (
     TIMED_OUT,
     Clock,
@@ -25,7 +48,6 @@ from vmexit_sim.steps import (
     Put,
     Queue,
     Register,
-    Role,
     Stage,
     Step,
     Steps,
@@ -43,34 +65,6 @@ from vmexit_sim.steps import (
 )
 from vmexit_sim.units import MILLISECOND
 
-COMPUTE = Stage("guest compute", Role.GUEST)
-IDLE = Stage("guest idle", Role.GUEST)
-NATIVE = Stage("native access", Role.ACCESS)
-PAGE_LOAD = Stage("page load", Role.ACCESS)
-GATHER = Stage("gather", Role.ACCESS)
-SWITCH_OUT = Stage("world switch out", Role.HYPERVISOR)
-SWITCH_IN = Stage("world switch in", Role.HYPERVISOR)
-DISPATCH = Stage("dispatch", Role.HYPERVISOR)
-DECODE = Stage("decode", Role.HYPERVISOR)
-TO_USER = Stage("to user space", Role.HYPERVISOR)
-TO_KERNEL = Stage("back to kernel", Role.HYPERVISOR)
-EMULATE = Stage("device emulation", Role.HYPERVISOR)
-DELIVER = Stage("IPI delivery", Role.HYPERVISOR)
-STATE_CHANGE = Stage("state change", Role.HYPERVISOR)
-REFRESH = Stage("page refresh", Role.HYPERVISOR)
-INJECT = Stage("injection", Role.HYPERVISOR)
-END_INTERRUPT = Stage("end of interrupt", Role.HYPERVISOR)
-INTERRUPTED = Stage("interrupt delivery", Role.DELAY)
-WAIT_CONFIG_LOCK = Stage("wait: config lock", Role.WAIT)
-WAIT_VMM_LOCK = Stage("wait: VMM lock", Role.WAIT)
-WAIT_CPU = Stage("wait: CPU", Role.WAIT)
-STEAL = Stage("steal", Role.DELAY)
-REFILL = Stage("refill after exits", Role.DELAY)
-L0_FORWARD = Stage("L0: forwarding", Role.HYPERVISOR)
-L1_EXITS = Stage("L0: exits of L1", Role.HYPERVISOR)
-
-THREAD_START = Stage("thread start", Role.GUEST)
-
 HAS_BEGUN = Register("has begun")
 ON_CPU_SINCE = Register("on CPU since")
 ON_CPU_FOR = Register("on CPU for")
@@ -85,75 +79,6 @@ gives a task of ordinary weight on a host of eight CPUs or more. Recalled [M]: s
 LEFT = Register("IPI targets left")
 
 Via = Literal["port", "mmio", "hypercall", "msr"]
-
-PORT_EXIT = "IO_INSTRUCTION"
-MMIO_EXIT = "EPT_MISCONFIG"
-READ_ONLY_EXIT = "EPT_VIOLATION"
-HYPERCALL_EXIT = "VMCALL"
-INTERRUPT_EXIT = "EXTERNAL_INTERRUPT"
-EOI_EXIT = APIC_EXIT = "APIC_ACCESS"
-APIC_WRITE_EXIT = "APIC_WRITE"
-MSR_WRITE_EXIT = "MSR_WRITE"
-MSR_READ_EXIT = "MSR_READ"
-"""Exit reasons, as ``perf kvm stat`` names them on VMX."""
-
-
-@dataclass(frozen=True)
-class AccessClass:
-    """What a mechanism may know of the accesses it is lowered for.
-
-    Attributes:
-        space: where they go.
-        write: whether they are writes.
-        location: where the device is emulated: "kernel", "user" or "hardware".
-        absent: no function answers.
-        side_effect: reading changes the device.
-        decode_toggle: writing turns address decoding on or off.
-        ecam: recorded through ECAM.
-        index_only: a lone access to the config address port.
-        open_loop: they have an arrival.
-        waited: the guest idles before them, rather than computing.
-        first: the first of its operation.
-        last: the last of its operation.
-        device: which device it is, if a mechanism of the policy asks (`by_device`); else "".
-        interrupt: an interrupt brings the vCPU here.
-        end_of_interrupt: its service ends with this access.
-        spare_toggle: an access to COMMAND between two sizings, which whoever sizes all BARs of a
-            function at once spares.
-        in_context: it is made in a vCPU's interrupt context, see `interrupt_context`.
-        local_apic: they go to the local APIC's page in memory.
-        ipi: they send interrupts to vCPUs, `targets` says to how many.
-        hit: their mechanism's memory of the accesses before says yes (`Mechanism.new_history`).
-    """
-
-    space: Space
-    write: bool
-    location: str
-    absent: bool = False
-    side_effect: bool = False
-    decode_toggle: bool = False
-    ecam: bool = False
-    index_only: bool = False
-    open_loop: bool = False
-    waited: bool = False
-    first: bool = False
-    last: bool = False
-    device: str = ""
-    interrupt: bool = False
-    end_of_interrupt: bool = False
-    spare_toggle: bool = False
-    in_context: bool = False
-    local_apic: bool = False
-    ipi: bool = False
-    hit: bool = False
-
-    @property
-    def recorded_via(self) -> Literal["port", "mmio", "msr"]:
-        """The sort of instruction that was recorded."""
-        if self.space is Space.MSR:
-            return "msr"
-        is_config_by_ports = self.space is Space.PCI_CONFIG and not self.ecam
-        return "port" if self.space is Space.PORT_IO or is_config_by_ports else "mmio"
 
 
 class Cause(Protocol):

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vmexit_sim.hypervisor.host import IDLE
+from vmexit_sim.hypervisor.stages import IDLE
 from vmexit_sim.measure.sketch import BUCKETS, Sketch, empty_stats
 from vmexit_sim.steps import Role, Stage
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from vmexit_sim.hypervisor.host import MMIO_EXIT, PORT_EXIT, AccessClass, Host, Via
+from vmexit_sim.hypervisor.access_class import AccessClass
+from vmexit_sim.hypervisor.host import Host, Via
+from vmexit_sim.hypervisor.stages import MMIO_EXIT, PORT_EXIT
 from vmexit_sim.mechanisms.base import Mechanism, register
 from vmexit_sim.mechanisms.hypercall import Hypercall
 from vmexit_sim.mechanisms.trap_mmio import TrapMmio

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from vmexit_sim.configuration import Configured, checked
 from vmexit_sim.errors import InputError, nearest
 from vmexit_sim.guest.table import AccessTable, Space
-from vmexit_sim.hypervisor.host import AccessClass, Host
+from vmexit_sim.hypervisor.access_class import AccessClass
+from vmexit_sim.hypervisor.host import Host
 from vmexit_sim.steps import Steps
 
 

@@ -28,14 +28,9 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from vmexit_sim.configuration import Time
-from vmexit_sim.hypervisor.host import (
-    EMULATE,
-    GATHER,
-    HYPERCALL_EXIT,
-    STATE_CHANGE,
-    AccessClass,
-    Host,
-)
+from vmexit_sim.hypervisor.access_class import AccessClass
+from vmexit_sim.hypervisor.host import Host
+from vmexit_sim.hypervisor.stages import EMULATE, GATHER, HYPERCALL_EXIT, STATE_CHANGE
 from vmexit_sim.mechanisms.base import Mechanism, SideActor, register
 from vmexit_sim.steps import (
     ACCESS,

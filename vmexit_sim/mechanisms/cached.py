@@ -22,7 +22,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from vmexit_sim.guest.register_cache import RegisterCache
-from vmexit_sim.hypervisor.host import AccessClass, Host
+from vmexit_sim.hypervisor.access_class import AccessClass
+from vmexit_sim.hypervisor.host import Host
 from vmexit_sim.mechanisms.as_recorded import Underlying, underlying
 from vmexit_sim.mechanisms.base import History, Mechanism, register
 from vmexit_sim.steps import Moment, Role, Stage, Steps, spend, stamp

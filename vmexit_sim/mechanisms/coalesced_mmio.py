@@ -30,7 +30,9 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from vmexit_sim.guest.table import Space
-from vmexit_sim.hypervisor.host import EMULATE, INTERRUPT_EXIT, AccessClass, Host
+from vmexit_sim.hypervisor.access_class import AccessClass
+from vmexit_sim.hypervisor.host import Host
+from vmexit_sim.hypervisor.stages import EMULATE, INTERRUPT_EXIT
 from vmexit_sim.mechanisms.as_recorded import AsRecorded, exit_of
 from vmexit_sim.mechanisms.base import Mechanism, register
 from vmexit_sim.mechanisms.trap_pio import two_cycles

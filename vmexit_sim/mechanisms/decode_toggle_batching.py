@@ -19,7 +19,8 @@ Source: A. Williamson, "PCI: Batch BAR sizing operations", commit 4453f360862e (
 
 from __future__ import annotations
 
-from vmexit_sim.hypervisor.host import AccessClass, Host
+from vmexit_sim.hypervisor.access_class import AccessClass
+from vmexit_sim.hypervisor.host import Host
 from vmexit_sim.mechanisms.as_recorded import Underlying, underlying
 from vmexit_sim.mechanisms.base import Mechanism, register
 from vmexit_sim.steps import Moment, Steps, stamp

@@ -7,7 +7,9 @@ there.
 
 from __future__ import annotations
 
-from vmexit_sim.hypervisor.host import HYPERCALL_EXIT, AccessClass, Host
+from vmexit_sim.hypervisor.access_class import AccessClass
+from vmexit_sim.hypervisor.host import Host
+from vmexit_sim.hypervisor.stages import HYPERCALL_EXIT
 from vmexit_sim.mechanisms.base import Mechanism, register
 from vmexit_sim.steps import Steps
 

@@ -29,16 +29,15 @@ from pydantic import Field
 from vmexit_sim.configuration import Time
 from vmexit_sim.guest.clusters import Clusters
 from vmexit_sim.guest.table import Space
-from vmexit_sim.hypervisor.host import (
+from vmexit_sim.hypervisor.access_class import AccessClass
+from vmexit_sim.hypervisor.host import Host, Via
+from vmexit_sim.hypervisor.stages import (
     APIC_EXIT,
     MMIO_EXIT,
     MSR_READ_EXIT,
     MSR_WRITE_EXIT,
     PORT_EXIT,
     WAIT_CONFIG_LOCK,
-    AccessClass,
-    Host,
-    Via,
 )
 from vmexit_sim.mechanisms.base import History, Mechanism, register
 from vmexit_sim.steps import Step, Steps, release

@@ -29,7 +29,9 @@ from pydantic import Field, model_validator
 
 from vmexit_sim.configuration import misfit
 from vmexit_sim.guest.table import Space
-from vmexit_sim.hypervisor.host import DISPATCH, AccessClass, Host
+from vmexit_sim.hypervisor.access_class import AccessClass
+from vmexit_sim.hypervisor.host import Host
+from vmexit_sim.hypervisor.stages import DISPATCH
 from vmexit_sim.mechanisms.as_recorded import AsRecorded, exit_of
 from vmexit_sim.mechanisms.base import Mechanism, SideActor, register
 from vmexit_sim.steps import (

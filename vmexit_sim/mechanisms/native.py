@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 from vmexit_sim.guest.table import Space
-from vmexit_sim.hypervisor.host import NATIVE, AccessClass, Host
+from vmexit_sim.hypervisor.access_class import AccessClass
+from vmexit_sim.hypervisor.host import Host
+from vmexit_sim.hypervisor.stages import NATIVE
 from vmexit_sim.mechanisms.base import Mechanism, register
 from vmexit_sim.steps import Moment, Steps, spend, stamp
 

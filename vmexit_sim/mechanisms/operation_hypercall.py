@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from vmexit_sim.hypervisor.host import EMULATE, HYPERCALL_EXIT, AccessClass, Host
+from vmexit_sim.hypervisor.access_class import AccessClass
+from vmexit_sim.hypervisor.host import Host
+from vmexit_sim.hypervisor.stages import EMULATE, HYPERCALL_EXIT
 from vmexit_sim.mechanisms.base import Mechanism, register
 from vmexit_sim.steps import Column, Moment, Steps, spend, stamp
 

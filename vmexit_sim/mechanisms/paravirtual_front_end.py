@@ -15,12 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from vmexit_sim.hypervisor.host import (
-    GATHER,
-    HYPERCALL_EXIT,
-    AccessClass,
-    Host,
-)
+from vmexit_sim.hypervisor.access_class import AccessClass
+from vmexit_sim.hypervisor.host import Host
+from vmexit_sim.hypervisor.stages import GATHER, HYPERCALL_EXIT
 from vmexit_sim.mechanisms.base import Mechanism, SideActor, register
 from vmexit_sim.steps import (
     ACCESS,

@@ -19,7 +19,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vmexit_sim.guest.table import Space
-from vmexit_sim.hypervisor.host import AccessClass, Host
+from vmexit_sim.hypervisor.access_class import AccessClass
+from vmexit_sim.hypervisor.host import Host
 from vmexit_sim.mechanisms.as_recorded import AsRecorded
 from vmexit_sim.mechanisms.base import Mechanism, register
 from vmexit_sim.mechanisms.native import Native

@@ -25,7 +25,9 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from vmexit_sim.guest.table import Space
-from vmexit_sim.hypervisor.host import HYPERCALL_EXIT, AccessClass, Host
+from vmexit_sim.hypervisor.access_class import AccessClass
+from vmexit_sim.hypervisor.host import Host
+from vmexit_sim.hypervisor.stages import HYPERCALL_EXIT
 from vmexit_sim.mechanisms.base import Mechanism, register
 from vmexit_sim.steps import Column, Register, Steps, let, when
 

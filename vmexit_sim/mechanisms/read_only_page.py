@@ -14,14 +14,9 @@ Source: Kaher, "x86/PCI: Prefer MMIO over PIO on VMware hypervisor", v2, 2022-09
 
 from __future__ import annotations
 
-from vmexit_sim.hypervisor.host import (
-    MMIO_EXIT,
-    PAGE_LOAD,
-    READ_ONLY_EXIT,
-    REFRESH,
-    AccessClass,
-    Host,
-)
+from vmexit_sim.hypervisor.access_class import AccessClass
+from vmexit_sim.hypervisor.host import Host
+from vmexit_sim.hypervisor.stages import MMIO_EXIT, PAGE_LOAD, READ_ONLY_EXIT, REFRESH
 from vmexit_sim.mechanisms.base import Mechanism, register
 from vmexit_sim.steps import Moment, Steps, spend, stamp
 

@@ -18,13 +18,7 @@ from typing import Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import Field
 
-from vmexit_sim.hypervisor.host import (
-    DISPATCH,
-    END_INTERRUPT,
-    INJECT,
-    INTERRUPTED,
-    Host,
-)
+from vmexit_sim.hypervisor.host import Host
 from vmexit_sim.hypervisor.idle import (
     BLOCKED_AT,
     CPUS_WANTED,
@@ -34,6 +28,7 @@ from vmexit_sim.hypervisor.idle import (
     LIMIT,
     POLL_UNTIL,
 )
+from vmexit_sim.hypervisor.stages import DISPATCH, END_INTERRUPT, INJECT, INTERRUPTED
 from vmexit_sim.mechanisms.base import Mechanism
 from vmexit_sim.mechanisms.paravirtual_front_end import PICK_UP
 from vmexit_sim.steps import (

@@ -18,12 +18,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from vmexit_sim.hypervisor.host import (
-    DISPATCH,
-    GATHER,
-    AccessClass,
-    Host,
-)
+from vmexit_sim.hypervisor.access_class import AccessClass
+from vmexit_sim.hypervisor.host import Host
+from vmexit_sim.hypervisor.stages import DISPATCH, GATHER
 from vmexit_sim.mechanisms.as_recorded import exit_of
 from vmexit_sim.mechanisms.completions import LARGEST_RING, VCPU, Completions
 from vmexit_sim.mechanisms.ioeventfd import SIGNAL

@@ -27,7 +27,8 @@ from pydantic import Field
 from vmexit_sim.configuration import Time
 from vmexit_sim.distributions import Constant
 from vmexit_sim.errors import InputError
-from vmexit_sim.hypervisor.host import AccessClass, Host
+from vmexit_sim.hypervisor.access_class import AccessClass
+from vmexit_sim.hypervisor.host import Host
 from vmexit_sim.mechanisms.base import SideActor, register
 from vmexit_sim.mechanisms.reaping import of_vcpu
 from vmexit_sim.mechanisms.rings import RING_WAIT, Rings

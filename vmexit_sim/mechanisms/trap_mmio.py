@@ -13,14 +13,9 @@ Source: Intel SDM vol. 3, "Virtualizing memory-mapped APIC accesses" and "APIC-w
 
 from __future__ import annotations
 
-from vmexit_sim.hypervisor.host import (
-    APIC_EXIT,
-    APIC_WRITE_EXIT,
-    MMIO_EXIT,
-    PAGE_LOAD,
-    AccessClass,
-    Host,
-)
+from vmexit_sim.hypervisor.access_class import AccessClass
+from vmexit_sim.hypervisor.host import Host
+from vmexit_sim.hypervisor.stages import APIC_EXIT, APIC_WRITE_EXIT, MMIO_EXIT, PAGE_LOAD
 from vmexit_sim.mechanisms.base import Mechanism, register
 from vmexit_sim.steps import Moment, Steps, spend, stamp
 

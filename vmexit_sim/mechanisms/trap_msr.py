@@ -12,7 +12,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from vmexit_sim.guest.table import Space
-from vmexit_sim.hypervisor.host import MSR_READ_EXIT, MSR_WRITE_EXIT, AccessClass, Host
+from vmexit_sim.hypervisor.access_class import AccessClass
+from vmexit_sim.hypervisor.host import Host
+from vmexit_sim.hypervisor.stages import MSR_READ_EXIT, MSR_WRITE_EXIT
 from vmexit_sim.mechanisms.base import Mechanism, register
 from vmexit_sim.steps import Steps
 

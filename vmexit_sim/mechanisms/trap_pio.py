@@ -14,7 +14,9 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from vmexit_sim.guest.table import Space
-from vmexit_sim.hypervisor.host import PORT_EXIT, WAIT_CONFIG_LOCK, AccessClass, Host
+from vmexit_sim.hypervisor.access_class import AccessClass
+from vmexit_sim.hypervisor.host import Host
+from vmexit_sim.hypervisor.stages import PORT_EXIT, WAIT_CONFIG_LOCK
 from vmexit_sim.mechanisms.base import Mechanism, register
 from vmexit_sim.steps import Step, Steps, release
 

@@ -19,7 +19,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import ClassVar
 
-from vmexit_sim.hypervisor.host import AccessClass, Host
+from vmexit_sim.hypervisor.access_class import AccessClass
+from vmexit_sim.hypervisor.host import Host
 from vmexit_sim.mechanisms.base import SideActor, register
 from vmexit_sim.mechanisms.completions import need_event
 from vmexit_sim.mechanisms.paravirtual_front_end import BACK_END_IDLE

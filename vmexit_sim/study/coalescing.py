@@ -12,8 +12,8 @@ from typing import Any
 from vmexit_sim import statistics
 from vmexit_sim.configuration import checked
 from vmexit_sim.guest.generators import RequestResponse
-from vmexit_sim.hypervisor.host import EOI_EXIT
 from vmexit_sim.hypervisor.platform import load_platform
+from vmexit_sim.hypervisor.stages import EOI_EXIT
 from vmexit_sim.policy import Policy, Rule
 from vmexit_sim.statistics import Estimate
 from vmexit_sim.study.simulate import simulate

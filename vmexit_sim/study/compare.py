@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from vmexit_sim.engine import EngineName, run
-from vmexit_sim.hypervisor.host import STEAL, WAIT_CPU
+from vmexit_sim.hypervisor.stages import STEAL, WAIT_CPU
 from vmexit_sim.lowering import Lowered, lower
 from vmexit_sim.measure.records import LATENCIES, RunResult
 from vmexit_sim.policy import Policy

@@ -18,8 +18,8 @@ from math import comb
 from vmexit_sim.configuration import checked
 from vmexit_sim.guest.generators import Ipi
 from vmexit_sim.guest.generators.ipi import CLUSTER
-from vmexit_sim.hypervisor.host import HYPERCALL_EXIT
 from vmexit_sim.hypervisor.platform import Platform
+from vmexit_sim.hypervisor.stages import HYPERCALL_EXIT
 from vmexit_sim.policy import load_policy
 from vmexit_sim.statistics import Estimate, mean
 from vmexit_sim.study.simulate import simulate

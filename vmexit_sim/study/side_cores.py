@@ -13,8 +13,8 @@ from vmexit_sim import statistics
 from vmexit_sim.analytic import polling_cycle, polling_wait
 from vmexit_sim.configuration import checked
 from vmexit_sim.guest.generators import Spread
-from vmexit_sim.hypervisor.host import EOI_EXIT, INTERRUPT_EXIT, MMIO_EXIT
 from vmexit_sim.hypervisor.platform import load_platform
+from vmexit_sim.hypervisor.stages import EOI_EXIT, INTERRUPT_EXIT, MMIO_EXIT
 from vmexit_sim.measure.records import RunResult
 from vmexit_sim.mechanisms.side_core import SideCore
 from vmexit_sim.policy import Policy, Rule, load_policy
