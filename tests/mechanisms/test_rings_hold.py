@@ -77,6 +77,8 @@ def mechanisms(draw: st.DrawFn) -> dict[str, Any]:
     if name == "side_core":
         stated["burst"] = draw(st.sampled_from([None, 1, 2]))
         stated["idle_off"] = draw(st.sampled_from([None, "500 ns", "3 us"]))
+        if stated["idle_off"] is not None:
+            stated["on_above"] = draw(st.sampled_from([None, 100_000, 10**6]))
     else:
         stated["kick"] = draw(st.sampled_from(["ioeventfd", "user"]))
     return {key: value for key, value in stated.items() if value is not None}

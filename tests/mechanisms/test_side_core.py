@@ -114,6 +114,18 @@ def test_a_core_without_work_goes_off_and_is_kicked_on(polled: Any) -> None:
     assert use(ran, ": core").busy == 50 * US  # the run ends at 163, before it is on again
 
 
+@pytest.mark.parametrize(("per_second", "kicks"), [(1_000, 1), (20_000, 5)])
+def test_a_core_is_turned_on_by_kicks_that_come_fast_enough(
+    polled: Any, per_second: int, kicks: int
+) -> None:
+    # One request every 100 us or so: 10,000 kicks a second turn it on, or do not.
+    adaptive = {"idle_off": "500 us", "on_above": per_second}
+    ran = polled(5, adaptive, compute=100 * US, emulate=5 * US)
+    assert ran.exits == {"EPT_MISCONFIG": kicks}
+    busy = use(ran, ": core").busy
+    assert (busy > 200 * US) == (kicks == 1)
+
+
 def test_a_core_that_finds_work_in_time_stays_on(polled: Any) -> None:
     ran = polled(3, {"idle_off": "50 us"}, compute=40 * US, emulate=5 * US)
     assert ran.exits == {}
@@ -132,7 +144,12 @@ def test_looks_at_irregular_intervals_are_refused(polled: Any) -> None:
 
 @pytest.mark.parametrize(
     ("parameters", "says"),
-    [({"burst": 0}, "burst"), ({"idle_off": "0 s"}, "idle_off"), ({"idle_of": "1 s"}, "idle_off")],
+    [
+        ({"burst": 0}, "burst"),
+        ({"idle_off": "0 s"}, "idle_off"),
+        ({"idle_of": "1 s"}, "idle_off"),
+        ({"on_above": 10}, "never goes off"),
+    ],
 )
 def test_parameters_that_do_not_fit_are_refused(parameters: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):

@@ -8,7 +8,8 @@
 The core looks at its queues one after the other; each look costs `poll_queue`. It serves what it
 finds and goes on to the next queue. A request thus waits for the core to come by instead of for a
 thread to wake up, the guest never exits to notify, and a whole core is spent, whether there is work
-or not. With `idle_off` a core that found nothing for so long sleeps, and asks for a kick by a flag.
+or not. With `idle_off` a core that found nothing for so long sleeps, and asks for a kick by a flag;
+with `on_above` it polls only if kicks come fast enough, and else sleeps again at once.
 
 While every queue is empty nothing happens but looks, so no event is made for them: where the core
 would be by now is arithmetic. A request posted at the very instant at which such a look ends is
@@ -22,9 +23,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from vmexit_sim.configuration import Time
+from vmexit_sim.configuration import Time, misfit
 from vmexit_sim.distributions import Constant
 from vmexit_sim.errors import InputError
 from vmexit_sim.hypervisor.access_class import AccessClass
@@ -40,6 +41,7 @@ from vmexit_sim.steps import (
     Clock,
     Column,
     Length,
+    Operand,
     Queue,
     Register,
     Role,
@@ -56,6 +58,7 @@ from vmexit_sim.steps import (
     take,
     when,
 )
+from vmexit_sim.units import SECOND
 
 POLLING = Stage("polling", Role.POLL)
 OFF = Stage("side core off", Role.GUEST)
@@ -66,6 +69,9 @@ LOOKS = Register("side core: looks begun")
 REST = Register("side core: rest of the look")
 SERVED = Register("side core: served in this visit")
 RANG = Register("side core: whose request rang")
+KICKED = Register("side core: last kicked on at")
+SINCE_KICK = Register("side core: since the kick before")
+PATIENCE = Register("side core: stays on for")
 
 
 @register("side_core")
@@ -75,6 +81,8 @@ class SideCore(Rings):
     Attributes:
         burst: most requests that the core serves in one visit of a queue; None: until it is empty.
         idle_off: with no work for so long (ps) the core goes off, until a kick; None: never.
+        on_above: kicks a second above which a kick turns the core on; at fewer it only serves what
+            it was kicked for and goes off again, as a sleeping thread does. None: every kick.
     """
 
     title: ClassVar[str] = "side core"
@@ -82,6 +90,18 @@ class SideCore(Rings):
 
     burst: Annotated[int, Field(ge=1)] | None = None
     idle_off: Annotated[Time | None, Field(gt=0)] = None
+    on_above: Annotated[int | None, Field(ge=1, le=10**9)] = None
+
+    @model_validator(mode="after")
+    def _can_go_off(self) -> SideCore:
+        if self.on_above is not None and self.idle_off is None:
+            raise misfit("turns a core on that never goes off", mend="state idle_off as well")
+        return self
+
+    @property
+    def _patience(self) -> Operand | None:
+        """For how long the core listens before it goes off."""
+        return self.idle_off if self.on_above is None else PATIENCE
 
     @property
     def _kicks(self) -> Queue:
@@ -184,7 +204,7 @@ class SideCore(Rings):
         ] if look else [let(QUEUE, RANG if self._per_vcpu else 0)]  # fmt: skip
         yield let(SINCE, Clock())
         yield let(self._listening, 1)
-        yield take(self._bell, POLLING, into=RANG, timeout=self.idle_off)
+        yield take(self._bell, POLLING, into=RANG, timeout=self._patience)
         if self.idle_off is None:
             yield from found
             return
@@ -198,4 +218,9 @@ class SideCore(Rings):
         yield from self._asleep(host, self._kicks, OFF)
         yield acquire(core, POLLING)
         yield let(self._off, 0)
+        if self.on_above is not None and self.idle_off is not None:
+            yield let(SINCE_KICK, Clock(), "-", KICKED)
+            yield let(KICKED, Clock())
+            stays, goes = [let(PATIENCE, self.idle_off)], [let(PATIENCE, 0)]
+            yield when(SINCE_KICK, "<", SECOND // self.on_above, stays, goes)
         yield spend(POLLING, look)
