@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from vmexit_sim.hypervisor.access_class import AccessClass
 from vmexit_sim.hypervisor.host import Host
+from vmexit_sim.hypervisor.idle import HALT_ENDED
 from vmexit_sim.hypervisor.interrupt_context import (
     CAUSE,
     IS_CONTEXT,
@@ -75,7 +76,9 @@ def one_access(
         yield from borrow_vcpu(host)
     if access.waited:
         yield from _idle_time(host, Column("compute"))
-    else:
+    if host.idle.guest == "halt" and not access.interrupt:
+        yield let(HALT_ENDED, 0)
+    if not access.waited:
         yield from host.refill_caches()
         yield from _guest_time(host, COMPUTE, Column("compute"))
         if not access.in_context:

@@ -61,6 +61,17 @@ def test_a_service_stops_compute_and_the_rest_goes_on_after_it() -> None:
     assert exits == {"VMCALL": 7, "EXTERNAL_INTERRUPT": 2, "APIC_ACCESS": 2}
 
 
+def test_what_ends_a_halt_comes_in_with_its_entry() -> None:
+    # One read at 100, then nothing but services: each finds the vCPU halted.
+    halting = checked(Policy, {"title": "halts", "idle": {"guest": "halt"}})
+    halting = halting.model_copy(update={"rules": [Rule(side="host", mechanism="hypercall")]})
+    result = simulate(halting, load_platform("ideal", changes=COSTS),
+                      guest(main={"operations": 1}), keep_rows=True, engine="simpy")  # fmt: skip
+    exits = {tally.reason: tally.samples for tally in result.exits}
+    assert exits == {"VMCALL": 5, "HLT": 2, "APIC_ACCESS": 2}
+    assert of_stream(result, 1, "stage: injection") == [0] * 4
+
+
 def test_posted_it_comes_without_an_exit() -> None:
     result = ran(guest(), delivery="posted")
     assert {tally.reason: tally.samples for tally in result.exits} == {"VMCALL": 7}

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from vmexit_sim.distributions import Duration
 from vmexit_sim.hypervisor.access_class import AccessClass
-from vmexit_sim.hypervisor.idle import CPUS_WANTED, FREE, Idle
+from vmexit_sim.hypervisor.idle import CPUS_WANTED, FREE, HALT_ENDED, Idle
 from vmexit_sim.hypervisor.platform import Platform
 from vmexit_sim.hypervisor.stages import (
     DECODE,
@@ -162,9 +162,15 @@ class Host:
         if self.delivery == "posted":
             yield spend(stage, self.cost("posted_injection"))
             return
-        yield stamp(Moment.EXIT, reason=INTERRUPT_EXIT)
-        yield spend(stage, self.cost("injection"))
-        yield from self._entered()
+        own_exit: list[Step] = [
+            stamp(Moment.EXIT, reason=INTERRUPT_EXIT),
+            spend(stage, self.cost("injection")),
+            *self._entered(),
+        ]
+        if self.idle.guest == "halt":  # what has ended a halt comes in with its entry
+            yield when(HALT_ENDED, "==", 1, [let(HALT_ENDED, 0)], own_exit)
+        else:
+            yield from own_exit
 
     def end_interrupt(self, stage: Stage = END_INTERRUPT) -> Steps:
         """The guest tells the interrupt controller (EOI register) that it has served it.

@@ -63,6 +63,9 @@ HALT_EXIT = "HLT"
 
 CPUS_WANTED = Cell("threads that wait for a CPU")
 
+HALT_ENDED = Register("idle: a halt has just ended")
+"""What ended it is let into the guest with the entry, and needs no exit of its own."""
+
 LIMIT = Register("idle: phase at most")
 POLL_UNTIL = Register("idle: guest polls until")
 HALTED_AT = Register("idle: halted at")
@@ -225,6 +228,7 @@ class Idle(Configured):
         yield let(LASTED, Clock(), "-", BLOCKED_AT)
         yield from self.host_poll.adapted(LASTED)
         yield from host.enter_guest(all_as=HALT_ENTRY)
+        yield let(HALT_ENDED, 1)
         yield let(LASTED, Clock(), "-", HALTED_AT)
         yield from self.guest_poll.adapted(LASTED)
 

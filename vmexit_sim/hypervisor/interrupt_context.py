@@ -12,6 +12,7 @@ an exit the interrupt stays pending), lends itself to the service, and then comp
 from __future__ import annotations
 
 from vmexit_sim.hypervisor.host import ON_CPU_SINCE, REFILL_DUE, Cause, Host
+from vmexit_sim.hypervisor.idle import HALT_ENDED
 from vmexit_sim.steps import (
     Clock,
     Queue,
@@ -48,7 +49,8 @@ class ServiceArrived(Cause):
 
     def serve_interrupt(self, host: Host) -> Steps:
         """Lend it, and wait until it comes back."""
-        yield put(LENT, 0)
+        yield put(LENT, HALT_ENDED)
+        yield let(HALT_ENDED, 0)
         yield take(GIVEN_BACK, IN_SERVICE, into=OWED)
         if host.refill:
             yield let(REFILL_DUE, REFILL_DUE, "+", OWED)
@@ -80,7 +82,7 @@ def between_services(host: Host, until: Register) -> Steps:
 def borrow_vcpu(host: Host) -> Steps:
     """The first access of a service: get the vCPU, on the CPU that it is on."""
     yield host.interrupt(ARRIVED, INTERRUPTED_VCPU)
-    yield take(LENT.of(INTERRUPTED_VCPU), PENDING)
+    yield take(LENT.of(INTERRUPTED_VCPU), PENDING, into=HALT_ENDED)
     if host.cpus is not None:
         yield let(ON_CPU_SINCE, Clock())
 
