@@ -37,8 +37,9 @@ def main(options: Options) -> Figure:
     say(f"Validation: simulated and exact numbers differ by at most {worst:.1e} (rounding).")
     for host, produce in GUEST.items():
         kick = Pair.on(host, produce=produce, consume=0, wake_up=0).kick
-        say(f"{host}: an item takes the guest {produce / US:g} µs, a kick {kick / US:.3g} µs. To "
-            f"sleep each time costs {kick / (produce + kick):.1%} of 1/P.")  # fmt: skip
+        say(f"Yes, on {host}: an item takes the guest P = {produce / US:g} µs, "
+            f"a kick {kick / US:.3g} µs. A back end fast enough to sleep before each item costs "
+            f"{kick / (produce + kick):.1%} of 1/P; one a little slower than P, less.")  # fmt: skip
     frame = pd.DataFrame(points, columns=["host", "series", "x", "kicks", "rate"])
     panels = []
     for title, host, y, ylabel, most in (
