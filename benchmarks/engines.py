@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import gc
 import importlib.metadata
 import os
 import platform
@@ -56,6 +57,7 @@ class PreDrawn:
 
 
 def timed(call: Callable[[], float], accesses: int) -> Timed:
+    gc.collect()  # what the one before left behind is not this one's cost
     begin = time.perf_counter()
     latency = call()
     return (time.perf_counter() - begin) / accesses, latency
