@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from vmexit_sim.present.experiment import Options, print_table, run_experiment, say
 from vmexit_sim.present.figures import Lines, line_panels
+from vmexit_sim.present.text import number_text
 from vmexit_sim.study.coalescing import WAYS, coalesced
 
 PLATFORM, THINK, SERVICE = "kvm-2017", "1 us", "4 us"  # means, exponential: assumed
@@ -28,20 +29,12 @@ def main(options: Options) -> Figure:
             interrupts.append((way, c, each.value, each.low, each.high))
             rates.append((way, c, rate.value / 1e3, rate.low / 1e3, rate.high / 1e3))
             if c in (2, 8, 32):
-                rows.append((f"{way}, {c} in flight", f"{each.value:.3f} ± {each.half_width:.2g}",
-                             f"{exits.value:.3f} ± {exits.half_width:.2g}",
-                             f"{rate.value:,.0f} ± {rate.half_width:,.0f}"))  # fmt: skip
+                rows.append((f"{way}, {c} in flight", *map(number_text, (each, exits, rate))))
     print_table([f"virtqueue on {PLATFORM}", "interrupts/request", "exits/request", "requests/s"],
                 rows)  # fmt: skip
-    each, held = (
-        next(
-            float(rate.split(" ")[0].replace(",", ""))
-            for name, _, _, rate in rows
-            if name == f"{way}, 2 in flight"
-        )
-        for way in ("each interrupts", "8, or 50 µs")
-    )
-    say(f"Yes where little is in flight: {1 - held / each:.0%} is lost to 8, or 50 µs, with 2 in "
+    two = {way: rate for way, c, rate, *_ in rates if c == 2}
+    lost = 1 - two["8, or 50 µs"] / two["each interrupts"]
+    say(f"Yes where little is in flight: {lost:.0%} is lost to 8, or 50 µs, with 2 in "
         "flight; no where much is, and then it spares most interrupts.")  # fmt: skip
     say("The ratios by commands in flight (off below 4, then 4/5, 3/4, 2/3, 8 of those in flight) "
         "are recalled from vIC (ATC 2011) [M]; counts and timers are assumed.")  # fmt: skip

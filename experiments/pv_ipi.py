@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from vmexit_sim.hypervisor.platform import load_platform
 from vmexit_sim.present.experiment import Options, print_table, run_experiment, say
 from vmexit_sim.present.figures import Lines, Reference, line_panels
+from vmexit_sim.present.text import number_text
 from vmexit_sim.study.multicast import expected_sends, multicasts
 
 PLATFORM = load_platform("kvm-2017")
@@ -30,11 +31,10 @@ def main(options: Options) -> Figure:
             fall = 1 - call.apic_exits.value / apic.apic_exits.value
             hidden = apic.sends.value / (apic.apic_exits.value + n)  # each target ends one
             all_fall = 1 - call.exits.value / apic.exits.value
-            time = apic.time.value / 1e6
+            time, ratio = apic.time.value / 1e6, apic.time.value / call.time.value
             shares = (f"{share:.0%}" for share in (fall, hidden, all_fall))
-            rows.append((mode, n, f"{apic.sends.value:.2f} ± {apic.sends.half_width:.2f}",
-                         f"{expected_sends(mode, n, 64):.2f}", *shares, f"{time:.2f}",
-                         f"{time / call.time.value * 1e6:.2f}"))  # fmt: skip
+            rows.append((mode, n, number_text(apic.sends), f"{expected_sends(mode, n, 64):.2f}",
+                         *shares, f"{time:.2f}", f"{ratio:.2f}"))  # fmt: skip
             falls.append((mode, n, 100 * fall))
             times.append((mode, n, time))
             times += [(CALL, n, call.time.value / 1e6)] if mode == "physical" else []

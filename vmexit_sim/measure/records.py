@@ -304,6 +304,10 @@ class RunResult:
         """The use of one queue; None: the run had no such queue."""
         return next((use for use in self.resources if use.name == name), None)
 
+    def exits_of(self, reason: str) -> int:
+        """VM exits for one reason."""
+        return next((tally.samples for tally in self.exits if tally.reason == reason), 0)
+
     def stage_times(self) -> dict[str, int]:
         """Time per stage over all accesses, in ps; guest compute and idling included."""
         pairs = zip(self.summary.stages, self.summary.stage_totals, strict=False)

@@ -67,7 +67,7 @@ def coalesced(
     policy = Policy(title=way, rules=[Rule(side="host", mechanism=mechanism)])
     host = load_platform(platform)
     runs = [simulate(policy, host, guest, replication=each) for each in range(replications)]
-    ends = [sum(e.samples for e in run.exits if e.reason == EOI_EXIT) / number for run in runs]
+    ends = [run.exits_of(EOI_EXIT) / number for run in runs]
     return Coalesced(
         interrupts=statistics.mean(ends, unit="1"),
         exits=statistics.mean([run.summary.exits / number for run in runs], unit="1"),

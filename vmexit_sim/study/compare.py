@@ -255,7 +255,7 @@ def _outcome(
         accesses=sum(result.summary.accesses for result in main) / len(main),
         exits=of([result.summary.exits for result in main], "1"),
         exits_by_reason={
-            reason: of([_samples(result, reason) for result in main], "1") for reason in reasons
+            reason: of([result.exits_of(reason) for result in main], "1") for reason in reasons
         },
         hypervisor_time=of(times),
         completion={
@@ -315,7 +315,3 @@ def _cpu_utilisation(result: RunResult) -> float:
     """Share of the host's CPUs in use; not a number if there were enough for every thread."""
     use = result.resource("CPUs")
     return float("nan") if use is None else use.utilisation
-
-
-def _samples(result: RunResult, reason: str) -> int:
-    return next((tally.samples for tally in result.exits if tally.reason == reason), 0)

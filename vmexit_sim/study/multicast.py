@@ -77,7 +77,7 @@ def multicasts(
             simulate(load_policy(policy), platform, guest, replication=number)
             for number in range(replications)
         ]
-        apic = [sum(t.samples for t in r.exits if t.reason != HYPERCALL_EXIT) / n for r in runs]
+        apic = [(r.summary.exits - r.exits_of(HYPERCALL_EXIT)) / n for r in runs]
         found.append(
             Multicasts(
                 sends=mean([exits - others for exits in apic], unit="1"),

@@ -6,7 +6,6 @@ the queues' waiting times are those of a polling system.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vmexit_sim import statistics
@@ -49,33 +48,30 @@ class ExitRates:
     """What a guest with one vCPU comes to under a policy.
 
     Attributes:
-        exits: exits per second, by reason.
-        total: all of them.
+        kicks: exits by doorbells, per second.
+        injections: exits by interrupts for the guest, per second.
+        ends: exits by their ends, per second.
+        total: all exits per second.
         busy: the share of its time that a side core is on.
         at_work: the share of its time that it serves requests.
-        added: the share of the vCPU's time that virtualisation takes.
     """
 
-    exits: Mapping[str, Estimate]
+    kicks: Estimate
+    injections: Estimate
+    ends: Estimate
     total: Estimate
     busy: Estimate
     at_work: Estimate
-    added: Estimate
+
+    @property
+    def rates(self) -> tuple[Estimate, ...]:
+        """Kicks, injections, ends and all exits."""
+        return self.kicks, self.injections, self.ends, self.total
 
     @property
     def thousands(self) -> tuple[float, float, float]:
         """All exits, in thousands per second, with the ends of the interval."""
         return self.total.value / 1e3, self.total.low / 1e3, self.total.high / 1e3
-
-    @property
-    def told(self) -> list[str]:
-        """For people: kicks, injections, ends of interrupts and all exits per second; the core."""
-        each = [self.exits.get(reason) for reason in (MMIO_EXIT, INTERRUPT_EXIT, EOI_EXIT)]
-        rates = [
-            f"{rate.value:,.0f} ± {rate.half_width:,.0f}" if rate is not None else "0"
-            for rate in (*each, self.total if self.exits else None)
-        ]
-        return [*rates, f"{self.busy.value:.0%}", f"{self.at_work.value:.1%}"]
 
 
 WAYS = {
@@ -103,21 +99,20 @@ def exit_rates(way: str, platform: str, guest: Spread, *, replications: int) -> 
         simulate(policy, host, guest, replication=replication)
         for replication in range(replications)
     ]
-    reasons = sorted({tally.reason for result in runs for tally in result.exits})
-
-    def rate(result: RunResult, reason: str) -> float:
-        samples = sum(tally.samples for tally in result.exits if tally.reason == reason)
-        return samples * SECOND / result.completion
 
     def of(values: list[float]) -> Estimate:
         return statistics.mean(values, unit="1")
 
+    def rate(reason: str) -> Estimate:
+        return of([run.exits_of(reason) * SECOND / run.completion for run in runs])
+
     return ExitRates(
-        exits={reason: of([rate(result, reason) for result in runs]) for reason in reasons},
-        total=of([result.summary.exits * SECOND / result.completion for result in runs]),
-        busy=of([share_of(result, ": core") for result in runs]),
-        at_work=of([share_of(result, ": core at work") for result in runs]),
-        added=of([result.hypervisor_time / result.completion for result in runs]),
+        kicks=rate(MMIO_EXIT),
+        injections=rate(INTERRUPT_EXIT),
+        ends=rate(EOI_EXIT),
+        total=of([run.summary.exits * SECOND / run.completion for run in runs]),
+        busy=of([share_of(run, ": core") for run in runs]),
+        at_work=of([share_of(run, ": core at work") for run in runs]),
     )
 
 
@@ -151,7 +146,7 @@ class Polled:
     def told(self) -> list[str]:
         """For people: exact and simulated wait, how far off, exact and simulated cycle, in µs."""
         wait, cycle = (
-            f"{each.value / MICROSECOND:.4g} ± {each.half_width / MICROSECOND:.2g}"
+            f"{each.value / MICROSECOND:.4g} ± {each.half_width / MICROSECOND:.1g}"
             for each in (self.wait, self.cycle)
         )
         off = f"{self.wait.value / self.exact_wait - 1:+.1%}"
