@@ -1,11 +1,12 @@
 """Where the shipped models are, and how a name finds its file.
 
-`models/` is data, not code: platforms, policies, devices, workloads, scenarios and recorded
+`models/` is data, not code: platforms, policies, devices, workloads, scenarios, studies and recorded
 traces. In a checkout it lies beside the package, in an installed wheel inside it.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 from vmexit_sim.errors import InputError, nearest
@@ -16,6 +17,7 @@ SUFFIXES = {
     "devices": (".toml",),
     "workloads": (".toml",),
     "scenarios": (".toml",),
+    "studies": (".toml",),
     "traces": (".trace.xz", ".trace.gz", ".trace", ".parquet"),
 }
 """The kinds of model, and the endings that their files may have."""
@@ -30,8 +32,15 @@ def models_directory() -> Path:
 
 def names(kind: str) -> dict[str, Path]:
     """Every shipped model of a kind, by name, sorted."""
+    folder = models_directory() / kind
+    return dict(_names(kind, folder, folder.stat().st_mtime_ns if folder.is_dir() else 0))
+
+
+@lru_cache(maxsize=64)
+def _names(kind: str, folder: Path, changed: int) -> dict[str, Path]:
+    """The same of a folder as it was when it last changed."""
     found: dict[str, Path] = {}
-    for path in sorted((models_directory() / kind).glob("*")):
+    for path in sorted(folder.glob("*")):
         for suffix in SUFFIXES[kind]:
             if path.name.endswith(suffix):
                 found[path.name.removesuffix(suffix)] = path
@@ -58,5 +67,5 @@ def find(kind: str, name: str, beside: Path | None = None) -> Path:
             if path.is_file():
                 return path
         raise InputError("no such file", value=name)
-    singular = {"policies": "policy"}.get(kind, kind.removesuffix("s"))
+    singular = {"policies": "policy", "studies": "study"}.get(kind, kind.removesuffix("s"))
     raise InputError(f"is no {singular}", value=name, mend=nearest(name, known))

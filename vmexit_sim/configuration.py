@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
@@ -91,10 +93,17 @@ def read_toml(path: Path) -> dict[str, Any]:
         InputError: it cannot be read, is too large, or is not TOML (with the line).
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)
+        stat = path.stat()
+        return deepcopy(_parsed(path, stat.st_mtime_ns, stat.st_size, stat.st_ino))
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", file=path) from None
+
+
+@lru_cache(maxsize=256)
+def _parsed(path: Path, *version: int) -> dict[str, Any]:
+    """A TOML file as it was when it last changed: a study opens the same models many times."""
+    with path.open("rb") as file:
+        content = file.read(LARGEST_FILE + 1)
     if len(content) > LARGEST_FILE:
         raise InputError("is larger than 16 MiB", file=path, mend="is it the right file?")
     try:

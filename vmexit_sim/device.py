@@ -213,6 +213,16 @@ class DeviceCatalog(Configured):
     devices: Annotated[tuple[Device, ...], Field(strict=False)] = ()
     _found: dict[str, Device] = PrivateAttr(default_factory=dict)
 
+    def __eq__(self, other: object) -> bool:
+        """Equal entries, whatever has been looked up in them."""
+        return isinstance(other, DeviceCatalog) and (self.default, self.devices) == (
+            other.default,
+            other.devices,
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.default, self.devices))
+
     @model_validator(mode="after")
     def _timed(self) -> DeviceCatalog:
         if self.default.emulate is None:

@@ -9,7 +9,7 @@ that the rules reach is part of every result.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,13 +21,14 @@ from pydantic import BeforeValidator, Field, InstanceOf, model_validator
 from vmexit_sim.catalog import find
 from vmexit_sim.configuration import Configured, Size, checked, misfit, read_extending
 from vmexit_sim.device import LARGEST_WINDOW, Stretches, refuse_backward
-from vmexit_sim.errors import InputError, InputErrors
+from vmexit_sim.errors import InputError, InputErrors, nearest
 from vmexit_sim.guest.table import AccessTable, Agent, Flag, Kind, Phase, Space
 from vmexit_sim.hypervisor.host import Delivery
 from vmexit_sim.hypervisor.idle import FREE, Idle
 from vmexit_sim.mechanisms import Mechanism, make_mechanism
 from vmexit_sim.mechanisms.as_recorded import AsRecorded
 from vmexit_sim.mechanisms.native import Native
+from vmexit_sim.places import with_value
 
 Mask = npt.NDArray[np.bool_]
 
@@ -217,20 +218,60 @@ AS_RECORDED: Sequence[Rule] = (Rule(side="host", mechanism=AsRecorded()),)
 """What happens to an access that a policy does not speak of: every one of them traps."""
 
 
-def load_policy(name: str, beside: Path | None = None) -> Policy:
+def load_policy(
+    name: str, beside: Path | None = None, parameters: Mapping[str, Any] | None = None
+) -> Policy:
     """The policy of that name or file.
 
     A file may say ``extends = "NAME"``: its own rules come before those of the policy that it
     names, and what it does not state of `delivery` and `idle` is as there.
 
+    Args:
+        name: a shipped policy, or a TOML file.
+        beside: the file that names it, if any.
+        parameters: what to put in place of what the file states: a parameter of its mechanisms, of
+            every rule that has it, or anything by its place (``idle.host_poll.longest``).
+
     Raises:
-        InputError: no such policy, its file does not fit, or policies extend each other in a
-            circle.
+        InputError: no such policy, its file does not fit, policies extend each other in a circle,
+            or it has no such parameter.
     """
     path = find("policies", name, beside)
     data = read_extending(path, "policies", _merged)
     data.setdefault("name", path.name.removesuffix(".toml"))
-    return checked(Policy, data, file=path)
+    policy = checked(Policy, data, file=path)
+    if not parameters:
+        return policy
+    for key, value in parameters.items():
+        data = _with_parameter(data, policy, key, value)
+    return checked(Policy, data, file=f"policy {policy.name} with other parameters")
+
+
+def parameters_of(policy: Policy) -> dict[str, Any]:
+    """The parameters of a policy's mechanisms, by name, as they stand; the first rule's first."""
+    found: dict[str, Any] = {}
+    for rule in policy.rules:
+        for name in type(rule.mechanism).model_fields:
+            found.setdefault(name, getattr(rule.mechanism, name))
+    return found
+
+
+def _with_parameter(data: dict[str, Any], policy: Policy, key: str, value: Any) -> dict[str, Any]:
+    """A policy's data with another parameter; `policy` is what it was before."""
+    if "." in key:
+        return with_value(data, key, value)
+    known = parameters_of(policy)
+    if key not in known:
+        raise InputError(f"is no parameter of policy {policy.name}", key="parameters", value=key,
+                         mend=nearest(key, known))  # fmt: skip
+    rules = []
+    for stated, rule in zip(data["rules"], policy.rules, strict=True):
+        if key in type(rule.mechanism).model_fields:
+            table = stated["mechanism"]
+            table = {"name": table} if isinstance(table, str) else table
+            stated = {**stated, "mechanism": {**table, key: value}}
+        rules.append(stated)
+    return {**data, "rules": rules}
 
 
 INHERITED = ("delivery", "idle")

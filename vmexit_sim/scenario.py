@@ -21,12 +21,13 @@ workload) becomes such a scenario too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Annotated, Any
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
@@ -151,6 +152,10 @@ class Scenario(Configured):
         policies: names or files; the first is what the others are compared with.
         devices: the device catalog's name or file.
         costs: platform costs to replace for this scenario.
+        parameters: by policy, parameters to replace for this scenario: of its mechanisms by their
+            name (``max_batch``), or anything of it by its place (``idle.host_poll.longest``).
+        study: "terminating": every access counts, since the guest's start is part of the question;
+            "steady-state": the question is of the long run, so a warm-up is found and left out.
         cpus: physical CPUs of the host; none: one for every thread, so that nobody waits for one.
         time_slice: how long a vCPU computes before others are let onto its CPU.
         blocks: the guests.
@@ -167,6 +172,8 @@ class Scenario(Configured):
     )
     devices: str = "qemu"
     costs: dict[str, Any] = Field(default_factory=dict)
+    parameters: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    study: Literal["terminating", "steady-state"] = "terminating"
     cpus: Annotated[int, Field(ge=1, le=65_536)] | None = None
     time_slice: TimeSlice | None = None
     blocks: Annotated[list[Block], Field(min_length=1)]
@@ -248,14 +255,35 @@ def find_scenario(name: str = DEFAULT_SCENARIO) -> tuple[Scenario, Path | None]:
     Raises:
         InputError: nothing of that name, or a file that does not fit.
     """
+    data, path = scenario_data(name)
+    return checked_scenario(data, path), path
+
+
+def scenario_data(
+    name: str = DEFAULT_SCENARIO, beside: Path | None = None
+) -> tuple[dict[str, Any], Path | None]:
+    """What the scenario that a user means states, not yet checked.
+
+    Args:
+        name: as for `find_scenario`.
+        beside: the file in which the name stands, if any; a path is tried beside it first.
+
+    Returns:
+        The data, and the file it came from (None: it was made for a guest).
+
+    Raises:
+        InputError: nothing of that name, or a file that is no TOML.
+    """
     scenarios = catalog.names("scenarios")
     if name in scenarios:
-        return load_scenario(scenarios[name]), scenarios[name]
+        return _stated(scenarios[name]), scenarios[name]
     for kind in ("traces", "workloads"):
         if name in catalog.names(kind):
             guest = {"traces": "trace", "workloads": "workload"}[kind]
             return _for_guest(name, {guest: name}), None
     path = Path(name)
+    if beside is not None and (beside.parent / name).is_file():
+        path = beside.parent / name
     if not path.is_file():
         known = [*scenarios, *catalog.names("traces"), *catalog.names("workloads")]
         raise InputError("is no scenario, trace, table or workload", value=name,
@@ -264,9 +292,26 @@ def find_scenario(name: str = DEFAULT_SCENARIO) -> tuple[Scenario, Path | None]:
         data = read_toml(path)
         if "kind" in data:
             return _for_guest(path.stem, {"workload": str(path)}), None
-        return load_scenario(path), path
+        return _stated(path), path
     guest = "table" if path.suffix == ".parquet" else "trace"
     return _for_guest(path.name.split(".")[0], {guest: str(path)}), None
+
+
+def _stated(path: Path) -> dict[str, Any]:
+    return {"name": path.name.removesuffix(".toml"), **read_toml(path)}
+
+
+def _for_guest(name: str, guest: dict[str, str]) -> dict[str, Any]:
+    return {"name": name, "title": name, "blocks": [{"guest": guest}]}
+
+
+def checked_scenario(data: dict[str, Any], path: Path | None = None) -> Scenario:
+    """A scenario's data, checked.
+
+    Raises:
+        InputError: it does not fit; every mistake is named.
+    """
+    return checked(Scenario, data, file=path, context={"file": path})
 
 
 def load_scenario(path: Path) -> Scenario:
@@ -275,43 +320,49 @@ def load_scenario(path: Path) -> Scenario:
     Raises:
         InputError: it does not fit; every mistake is named.
     """
-    data = read_toml(path)
-    data.setdefault("name", path.name.removesuffix(".toml"))
-    return checked(Scenario, data, file=path, context={"file": path})
+    return checked_scenario(_stated(path), path)
 
 
 def open_scenario(
-    scenario: Scenario, path: Path | None = None, elsewhere: Collection[str] = ()
+    scenario: Scenario,
+    path: Path | None = None,
+    elsewhere: Mapping[str, Path | None] = MappingProxyType({}),
 ) -> Opened:
     """Open everything that a scenario names.
 
     Args:
         scenario: what to open.
         path: the file it stands in; names in it may be relative to that.
-        elsewhere: keys that were not stated in that file but by the user, so that their names are
-            relative to the working directory, and errors do not blame the file.
+        elsewhere: keys that were not stated in that file, and the one that they were stated in
+            (None: none, but by the user): their names are relative to that, and errors name it.
 
     Raises:
         InputError: something named is not there, or does not fit.
     """
 
-    def file_of(key: str) -> Path | None:
-        return None if key in elsewhere else path
+    def stated_in(key: str) -> Path | None:
+        return elsewhere.get(key, path)
 
     with _at(path, "devices"):
         devices = load_devices(str(catalog.find("devices", scenario.devices, path)))
-    beside = file_of("platform")
+    beside = stated_in("platform")
     with _at(beside, "platform"):
-        platform = load_platform(scenario.platform, beside, scenario.costs, file_of("costs"))
+        platform = load_platform(scenario.platform, beside, scenario.costs, stated_in("costs"))
     policies = []
-    beside = file_of("policies")
+    beside = stated_in("policies")
     for number, name in enumerate(dict.fromkeys(scenario.policies)):
         with _at(beside, f"policies.{number}"):
-            policies.append(load_policy(name, beside))
+            policies.append(load_policy(name, beside, scenario.parameters.get(name)))
             _refuse_traps_without_hypervisor(platform, policies[-1])
+    for name in scenario.parameters:
+        if name not in scenario.policies:
+            raise InputError(
+                "is no policy of this scenario", file=stated_in("parameters"),
+                key=f"parameters.{name}", mend=nearest(name, scenario.policies),
+            )  # fmt: skip
     blocks = []
     for number, block in enumerate(scenario.blocks):
-        with _at(file_of("only"), f"blocks.{number}"):
+        with _at(stated_in("only"), f"blocks.{number}"):
             blocks.append(load_block(block, devices, path, scenario.name))
     return Opened(
         scenario=scenario, platform=platform, policies=policies, catalog=devices, blocks=blocks
@@ -352,10 +403,10 @@ def load_block(
         guest = load_workload(guest.workload, path)
     opened: Callable[[AccessTable], Workload] = Recorded
     if isinstance(guest, TraceGuest):
-        table = cached_trace(_file_of(guest.trace, path), devices).table
+        table = cached_trace(file_of(guest.trace, path), devices).table
         opened = partial(Emulated, catalog=devices)
     elif isinstance(guest, TableGuest):  # its emulation times are its own
-        table = load_table(_file_of(guest.table, path))
+        table = load_table(file_of(guest.table, path))
     else:
         if block.only or block.during or block.deliveries:
             key = next(key for key in ("only", "during", "deliveries") if getattr(block, key))
@@ -379,7 +430,7 @@ def load_block(
     )
 
 
-def _file_of(name: str, beside: Path | None) -> Path:
+def file_of(name: str, beside: Path | None) -> Path:
     """A recorded guest's file: any file that is there, whatever its name ends in."""
     return Path(name) if Path(name).is_file() else catalog.find("traces", name, beside)
 
@@ -408,7 +459,3 @@ def scaled(workload: Any, scale: float) -> Workload:
     """A synthetic guest whose compute is multiplied."""
     made: Workload = workload if scale == 1 else Scaled(workload, scale)
     return made
-
-
-def _for_guest(name: str, guest: dict[str, str]) -> Scenario:
-    return checked(Scenario, {"name": name, "title": name, "blocks": [{"guest": guest}]})
