@@ -1,30 +1,56 @@
 """Comparing policies: all of them on the same guest, draw for draw.
 
 For each block of a scenario, each policy is lowered, run on every replication and at every think
-scale, and reduced to estimates; the first policy is what the others are compared with.
+scale, and each replication is reduced to its metrics at once; the first policy is what the others
+are compared with, replication by replication.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
+
+import numpy as np
 
 from vmexit_sim.engine import EngineName, run
-from vmexit_sim.hypervisor.stages import STEAL, WAIT_CPU
 from vmexit_sim.lowering import Lowered, lower
 from vmexit_sim.measure.records import LATENCIES, RunResult
 from vmexit_sim.policy import Policy
 from vmexit_sim.scenario import Loaded, Opened
-from vmexit_sim.statistics import Estimate, exact, mean, median, paired_difference, paired_ratio
+from vmexit_sim.statistics import (
+    Estimate,
+    Paired,
+    Precision,
+    batch_means,
+    batch_quantile,
+    best_set,
+    compare_pair,
+    exact,
+    paired_ratio,
+)
 from vmexit_sim.steps import Stage
 from vmexit_sim.streams import Streams
-
-QUANTILES = {"p50": 0.5, "p99": 0.99}
+from vmexit_sim.study.metrics import QUANTILES, Metrics, estimated, measured
+from vmexit_sim.study.steady_state import (
+    PILOT,
+    Cut,
+    Latencies,
+    find_cut,
+    latencies_in_order,
+    mean_latencies,
+    trimmed,
+)
 
 EXACT_ROWS = 2_000_000
 """Up to so many accesses the rows of a recorded guest are kept, and its quantiles are exact."""
+
+LARGEST_BUDGET = 1_000
+"""Replications after which sequential stopping gives up, if the user does not say."""
+
+Samples = dict[str, list[float]]
+"""Metrics by name, one value for each replication."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,40 +61,130 @@ class PolicyOutcome:
         policy: the policy.
         reach: share of the accesses that its rules decide (0 … 1).
         counterfactual: it needs ECAM, which this guest does not have.
-        accesses: accesses of one replication (mean).
-        exits: VM exits of one replication.
-        exits_by_reason: the same by reason.
-        hypervisor_time: what virtualisation added to the vCPUs' time.
-        completion: by think scale, when the last vCPU was through.
-        latency: stall, response and effect latency of accesses: mean, p50, p99 of each.
-        operation_latency: the same of whole operations; empty if there are none.
-        stage_times: time per stage over all accesses, guest compute included.
-        idle: if the policy says how the guest waits: time `asleep`; the share of idle time `burnt`
-            by polling and by exits to halt; and the share of the vCPUs' time that they did not
-            sleep, `cpu_share`.
-        host_cpus: if the scenario limits them: their `utilisation`; time `stolen`, between
-            accesses; and time waited for one inside stalls, `waited`.
-        times: hypervisor time of each replication, in ps.
-        ratio: hypervisor time over the first policy's.
-        difference: hypervisor time less the first policy's.
+        samples: every metric, one value for each replication.
+        baseline: those of the policy that this one is compared with.
+        stages: the stages that took any time.
+        scales: think scales; the last is the one that all but completion is told for.
+        is_random: whether replications can differ.
+        with_cpus: whether the scenario limits the host's CPUs.
+        single: estimates from within one long run, where a steady-state study has no more.
     """
 
     policy: Policy
     reach: float
     counterfactual: bool
-    accesses: float
-    exits: Estimate
-    exits_by_reason: dict[str, Estimate]
-    hypervisor_time: Estimate
-    completion: dict[float, Estimate]
-    latency: dict[str, dict[str, Estimate]]
-    operation_latency: dict[str, dict[str, Estimate]]
-    stage_times: dict[Stage, Estimate]
-    idle: dict[str, Estimate]
-    host_cpus: dict[str, Estimate]
-    times: list[float]
-    ratio: Estimate
-    difference: Estimate
+    samples: Samples
+    baseline: Samples
+    stages: tuple[Stage, ...]
+    scales: tuple[float, ...]
+    is_random: bool
+    with_cpus: bool
+    single: dict[str, Estimate] = field(default_factory=dict)
+
+    def estimate(self, metric: str) -> Estimate:
+        """A metric over replications; what the guest or host does not have is not a number."""
+        if metric in self.single:
+            return self.single[metric]
+        absent = 0.0 if metric.startswith(("stage.", "exits.")) else float("nan")
+        values = self.samples.get(metric, [absent] * self.replications)
+        return estimated(metric, values, is_random=self.is_random)
+
+    def against_first(self, metric: str = "added") -> Paired:
+        """A metric less the first policy's, replication by replication."""
+        return compare_pair(self.baseline[metric], self.samples[metric],
+                            unit=self.estimate(metric).unit)  # fmt: skip
+
+    @property
+    def replications(self) -> int:
+        """How many replications the estimates rest on."""
+        return len(self.times)
+
+    @property
+    def times(self) -> list[float]:
+        """Time that virtualisation adds, of each replication, in ps."""
+        return self.samples["added"]
+
+    @property
+    def accesses(self) -> float:
+        """Accesses of one replication (mean)."""
+        return sum(self.samples["accesses"]) / self.replications
+
+    @property
+    def exits(self) -> Estimate:
+        """VM exits of one replication."""
+        return self.estimate("exits")
+
+    @property
+    def exits_by_reason(self) -> dict[str, Estimate]:
+        """The same by reason."""
+        return {name.removeprefix("exits."): self.estimate(name)
+                for name in sorted(self.samples) if name.startswith("exits.")}  # fmt: skip
+
+    @property
+    def hypervisor_time(self) -> Estimate:
+        """What virtualisation added to the vCPUs' time."""
+        return self.estimate("added")
+
+    @property
+    def completion(self) -> dict[float, Estimate]:
+        """By think scale, when the last vCPU was through."""
+        return {scale: self.estimate(f"completion@{scale:g}") for scale in self.scales}
+
+    @cached_property
+    def latency(self) -> dict[str, dict[str, Estimate]]:
+        """Stall, response and effect latency of accesses: mean and `QUANTILES` of each."""
+        return {which: self._latency(which) for which in LATENCIES}
+
+    @cached_property
+    def operation_latency(self) -> dict[str, dict[str, Estimate]]:
+        """The same of whole operations; empty if there are none."""
+        if "operation.stall.mean" not in self.samples:
+            return {}
+        return {which: self._latency(f"operation.{which}") for which in LATENCIES}
+
+    @property
+    def stage_times(self) -> dict[Stage, Estimate]:
+        """Time per stage over all accesses, guest compute included."""
+        return {stage: self.estimate(f"stage.{stage.name}") for stage in self.stages}
+
+    @property
+    def idle(self) -> dict[str, Estimate]:
+        """What waiting costs, if the policy says how the guest waits.
+
+        Time `asleep`; the share of idle time `burnt` by polling and by exits to halt; and the share
+        of the vCPUs' time that they did not sleep, `cpu_share`.
+        """
+        if self.policy.idle.is_free:
+            return {}
+        return {name: self.estimate(f"idle.{name}") for name in ("asleep", "burnt", "cpu_share")}
+
+    @property
+    def host_cpus(self) -> dict[str, Estimate]:
+        """If the scenario limits the host's CPUs, who had to wait for one.
+
+        Their `utilisation`; time `stolen`, between accesses; time waited inside stalls, `waited`.
+        """
+        if not self.with_cpus:
+            return {}
+        return {name: self.estimate(f"cpus.{name}") for name in ("utilisation", "stolen", "waited")}
+
+    @property
+    def ratio(self) -> Estimate:
+        """Hypervisor time over the first policy's."""
+        first, own = self.baseline["added"], self.times
+        if not self.is_random:
+            return exact(own[0] / first[0] if first[0] else float("nan"), "1")
+        return paired_ratio(first, own)
+
+    @property
+    def difference(self) -> Estimate:
+        """Hypervisor time less the first policy's."""
+        if not self.is_random:
+            return exact(self.times[0] - self.baseline["added"][0])
+        return self.against_first().difference
+
+    def _latency(self, which: str) -> dict[str, Estimate]:
+        return {name: self.estimate(f"{which}.{name}") for name in ("mean", *QUANTILES)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +196,16 @@ class BlockOutcome:
         origin: where its accesses came from.
         accesses: how many there are (of a synthetic guest: one replication's mean).
         policies: in the scenario's order.
+        cut: the warm-up that was left out; None: the study is a terminating one.
+        reached: whether a precision that was asked for was reached; None: none was.
     """
 
     name: str
     origin: str
     accesses: float
     policies: list[PolicyOutcome]
+    cut: Cut | None = None
+    reached: bool | None = None
 
     @property
     def usable(self) -> list[PolicyOutcome]:
@@ -103,18 +223,24 @@ class BlockOutcome:
         Where a policy does not say it, waiting is free and ends at once.
         """
         first = self.policies[0]
-        return [o for o in self.policies if bool(o.idle) != bool(first.idle)]
+        return [o for o in self.policies if o.policy.idle.is_free != first.policy.idle.is_free]
 
-    def best(self) -> list[PolicyOutcome]:
-        """The usable policies that add least: those that nothing tells from the least mean.
+    def best(self, metric: str = "added") -> list[PolicyOutcome]:
+        """The usable policies of which none is told to be worse than another, the best first.
 
-        Two policies are told apart by the paired interval of their difference; where nothing is
-        left to chance, by the numbers themselves.
+        The best is among them with the intervals' confidence, whatever the number of policies
+        (`statistics.best_set`); where nothing is left to chance, the numbers themselves decide.
         """
-        if not self.usable:
+        usable = self.usable
+        if not usable:
             return []
-        least = min(self.usable, key=lambda outcome: outcome.hypervisor_time.value)
-        return [least, *(o for o in self.usable if o is not least and _is_tied(least, o))]
+        sums = [sum(outcome.samples[metric]) for outcome in usable]
+        if usable[0].is_random:
+            kept = best_set({str(n): o.samples[metric] for n, o in enumerate(usable)})
+            numbers = sorted((int(n) for n in kept), key=sums.__getitem__)
+        else:
+            numbers = [n for n, value in enumerate(sums) if value == min(sums)]
+        return [usable[n] for n in numbers]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,19 +249,13 @@ class Comparison:
 
     Attributes:
         opened: what was asked.
-        replications: how many were run.
+        replications: how many were run, of the guest that took most.
         blocks: one outcome a guest.
     """
 
     opened: Opened
     replications: int
     blocks: list[BlockOutcome] = field(default_factory=list)
-
-
-def _is_tied(least: PolicyOutcome, other: PolicyOutcome) -> bool:
-    if least.hypervisor_time.is_exact:
-        return least.times == other.times
-    return paired_difference(least.times, other.times).low <= 0
 
 
 Progress = Callable[[str], None]
@@ -147,6 +267,8 @@ def compare(
     *,
     engine: EngineName = "auto",
     jobs: int = 1,
+    precision: Precision | None = None,
+    budget: int = LARGEST_BUDGET,
 ) -> Comparison:
     """Run every policy of a scenario on every block.
 
@@ -156,43 +278,165 @@ def compare(
         engine: what runs it; the numbers are the same.
         jobs: how many replications run at a time, on threads of this process; the numbers are the
             same. Only the compiled engine lets threads run side by side.
+        precision: go on with replications until every policy's time added is known to it, and, if
+            it is an absolute one, every difference to the first policy; None: run as many as the
+            scenario states.
+        budget: most replications that this may take.
 
     Raises:
         SimulationError: a deadlock.
     """
     with ThreadPoolExecutor(jobs) as pool:
-        blocks = [_compare_block(opened, block, progress, engine, pool) for block in opened.blocks]
-    return Comparison(opened=opened, replications=opened.replications, blocks=blocks)
-
-
-def _compare_block(
-    opened: Opened, block: Loaded, progress: Progress | None, engine: EngineName, pool: Executor
-) -> BlockOutcome:
-    baseline: list[float] | None = None
-    outcomes = []
-    for policy in opened.policies:
-        if progress is not None:
-            progress(f"{block.name}: {policy.name}")
-        tasks = [
-            (replication, scale)
-            for scale in block.workloads
-            for replication in range(opened.replications)
+        blocks = [
+            _compare_block(_Runner(opened, block, engine, pool, progress), precision, budget)
+            for block in opened.blocks
         ]
-        lowered = lowered_for(opened, policy, block)
-        once = partial(run_once, opened, lowered, block, engine=engine)
-        results = pool.map(once, *zip(*tasks, strict=True))
-        runs: dict[float, list[RunResult]] = {scale: [] for scale in block.workloads}
-        for (_, scale), result in zip(tasks, results, strict=True):
-            runs[scale].append(result)
-        times = [float(result.hypervisor_time) for result in runs[block.main_scale]]
-        baseline = times if baseline is None else baseline
-        outcomes.append(_outcome(opened, policy, block, runs, baseline))
+    most = max(outcome.replications for block in blocks for outcome in block.policies)
+    return Comparison(opened=opened, replications=most, blocks=blocks)
+
+
+def _compare_block(runner: _Runner, precision: Precision | None, budget: int) -> BlockOutcome:
+    wanted = runner.opened.replications
+    while True:
+        runner.run_up_to(wanted)
+        outcomes = runner.outcomes()
+        if precision is None or not runner.opened.is_random:
+            reached = None if precision is None else True
+            break
+        open_ones = [e for e in _targets(outcomes, precision) if not precision.is_met(e)]
+        reached = not open_ones
+        if reached or wanted >= budget:
+            break
+        more = max(precision.more(estimate) for estimate in open_ones)
+        wanted = min(
+            budget, wanted + max(1, min(more, wanted))
+        )  # forecasts are rough: at most double
     return BlockOutcome(
-        name=block.name,
-        origin=block.table.origin,
+        name=runner.block.name,
+        origin=runner.block.table.origin,
         accesses=outcomes[0].accesses,
         policies=outcomes,
+        cut=runner.cut,
+        reached=reached,
     )
+
+
+def _targets(outcomes: Sequence[PolicyOutcome], precision: Precision) -> Iterator[Estimate]:
+    """The estimates that a precision is asked of; a signed difference has no relative one."""
+    for outcome in outcomes:
+        yield outcome.hypervisor_time
+        if precision.absolute is not None and outcome is not outcomes[0]:
+            yield outcome.difference
+
+
+@dataclass
+class _Runs:
+    """What the replications of one policy have come to so far."""
+
+    policy: Policy
+    lowered: Lowered
+    metrics: list[Metrics] = field(default_factory=list)
+    stages: dict[str, Stage] = field(default_factory=dict)
+    reaches: list[float] = field(default_factory=list)
+    single: dict[str, Estimate] = field(default_factory=dict)
+
+
+class _Runner:
+    """Runs one guest's replications under every policy, as many as are asked for."""
+
+    def __init__(
+        self,
+        opened: Opened,
+        block: Loaded,
+        engine: EngineName,
+        pool: Executor,
+        progress: Progress | None,
+    ) -> None:
+        self.opened, self.block, self.engine, self.pool = opened, block, engine, pool
+        self.progress: Progress = progress or (lambda _: None)
+        self.cut: Cut | None = None
+        self.policies = [
+            _Runs(policy, lowered_for(opened, policy, block)) for policy in opened.policies
+        ]
+
+    def run_up_to(self, replications: int) -> None:
+        """Run what is missing of so many replications of every policy."""
+        if self.opened.scenario.study == "steady-state" and self.cut is None:
+            self.cut = self._pilot(min(replications, PILOT))
+        for runs in self.policies:
+            missing = range(len(runs.metrics), replications)
+            if missing:
+                self.progress(f"{self.block.name}: {runs.policy.name}")
+            once = partial(self._once, runs, replications == 1)
+            for metrics, stages, reach in self.pool.map(once, missing):
+                runs.metrics.append(metrics)
+                runs.stages.update(stages)
+                runs.reaches.append(reach)
+
+    def outcomes(self) -> list[PolicyOutcome]:
+        """What the replications so far come to."""
+        samples = [by_name(runs.metrics) for runs in self.policies]
+        return [
+            PolicyOutcome(
+                policy=runs.policy,
+                reach=sum(runs.reaches) / len(runs.reaches),
+                counterfactual=runs.policy.is_counterfactual(self.block.table),
+                samples=own,
+                baseline=samples[0],
+                stages=tuple(runs.stages.values()),
+                scales=tuple(self.block.workloads),
+                is_random=self.opened.is_random,
+                with_cpus=self.opened.scenario.cpus is not None,
+                single=runs.single,
+            )
+            for runs, own in zip(self.policies, samples, strict=True)
+        ]
+
+    def _once(
+        self, runs: _Runs, alone: bool, replication: int
+    ) -> tuple[Metrics, dict[str, Stage], float]:
+        """One replication, reduced to its metrics."""
+        keep_rows = None if self.cut is None else True
+        results = {
+            scale: run_once(self.opened, runs.lowered, self.block, replication, scale, keep_rows,
+                            self.engine)
+            for scale in self.block.workloads
+        }  # fmt: skip
+        main = results[self.block.main_scale]
+        stages = {stage.name: stage for stage in main.summary.stages}
+        if self.cut is None:
+            return measured(results), stages, main.reach
+        if alone:
+            runs.single.update(_within(main, self.cut))
+        kept = {scale: trimmed(result, self.cut) for scale, result in results.items()}
+        return measured(kept, whole=main), stages, main.reach
+
+    def _pilot(self, replications: int) -> Cut:
+        """The warm-up, from a first look at some replications of every policy."""
+        series: list[Latencies] = []
+        for runs in self.policies:
+            self.progress(f"{self.block.name}: warm-up of {runs.policy.name}")
+            once = partial(run_once, self.opened, runs.lowered, self.block, keep_rows=True,
+                           engine=self.engine)  # fmt: skip
+            series.append(mean_latencies(list(self.pool.map(once, range(replications)))))
+        return find_cut(series)
+
+
+def by_name(replications: Sequence[Metrics]) -> Samples:
+    """Metrics of replications side by side; what one of them lacks is 0 there."""
+    names = dict.fromkeys(name for metrics in replications for name in metrics)
+    return {name: [metrics.get(name, 0.0) for metrics in replications] for name in names}
+
+
+def _within(result: RunResult, cut: Cut) -> dict[str, Estimate]:
+    """Latencies estimated from within one long run, by batch means and batches' quantiles."""
+    found: dict[str, Estimate] = {}
+    for which in LATENCIES:
+        series = latencies_in_order(result, which, cut).astype(np.float64)
+        found[f"{which}.mean"] = batch_means(series)
+        for name, q in QUANTILES.items():
+            found[f"{which}.{name}"] = batch_quantile(series, q)
+    return found
 
 
 def lowered_for(opened: Opened, policy: Policy, block: Loaded) -> Lowered:
@@ -226,92 +470,3 @@ def run_once(
         keep_rows = block.is_recorded and len(block.table) <= EXACT_ROWS
     streams = Streams(opened.scenario.seed, replication)
     return run(lowered, workload, streams, engine=engine, keep_rows=keep_rows)
-
-
-def _outcome(
-    opened: Opened,
-    policy: Policy,
-    block: Loaded,
-    runs: dict[float, list[RunResult]],
-    baseline: list[float],
-) -> PolicyOutcome:
-    main = runs[block.main_scale]
-    is_exact = not opened.is_random
-
-    def of(values: Sequence[float], unit: str = "ps") -> Estimate:
-        return exact(values[0], unit) if is_exact else mean(values, unit=unit)
-
-    def quantile(values: Sequence[float]) -> Estimate:
-        return exact(values[0]) if is_exact else median(values)
-
-    times = [float(result.hypervisor_time) for result in main]
-    reasons = sorted({tally.reason for result in main for tally in result.exits})
-    stages = dict.fromkeys(stage for result in main for stage in result.summary.stages)
-    with_operations = main[0].summary.operations["stall"].n > 0
-    return PolicyOutcome(
-        policy=policy,
-        reach=sum(result.reach for result in main) / len(main),
-        counterfactual=policy.is_counterfactual(block.table),
-        accesses=sum(result.summary.accesses for result in main) / len(main),
-        exits=of([result.summary.exits for result in main], "1"),
-        exits_by_reason={
-            reason: of([result.exits_of(reason) for result in main], "1") for reason in reasons
-        },
-        hypervisor_time=of(times),
-        completion={
-            scale: of([result.completion for result in results]) for scale, results in runs.items()
-        },
-        latency={
-            which: {
-                "mean": of([result.summary.latencies[which].mean for result in main]),
-                **{
-                    name: quantile([result.summary.quantile(which, q) for result in main])
-                    for name, q in QUANTILES.items()
-                },
-            }
-            for which in LATENCIES
-        },
-        operation_latency={
-            which: {
-                "mean": of([result.summary.operations[which].mean for result in main]),
-                **{
-                    name: quantile([r.summary.operations[which].quantile(q) for r in main])
-                    for name, q in QUANTILES.items()
-                },
-            }
-            for which in LATENCIES
-        }
-        if with_operations
-        else {},
-        stage_times={
-            stage: of([result.stage_times().get(stage.name, 0) for result in main])
-            for stage in stages
-        },
-        idle={}
-        if policy.idle.is_free
-        else {
-            "asleep": of([result.asleep for result in main]),
-            "burnt": of([result.idle_burnt for result in main], "1"),
-            "cpu_share": of([result.cpu_share for result in main], "1"),
-        },
-        host_cpus={}
-        if opened.scenario.cpus is None
-        else {
-            "utilisation": of([_cpu_utilisation(result) for result in main], "1"),
-            "stolen": of([result.stage_times().get(STEAL.name, 0) for result in main]),
-            "waited": of([result.stage_times().get(WAIT_CPU.name, 0) for result in main]),
-        },
-        times=times,
-        ratio=exact(times[0] / baseline[0] if baseline[0] else float("nan"), "1")
-        if is_exact
-        else paired_ratio(baseline, times),
-        difference=exact(times[0] - baseline[0])
-        if is_exact
-        else paired_difference(baseline, times),
-    )
-
-
-def _cpu_utilisation(result: RunResult) -> float:
-    """Share of the host's CPUs in use; not a number if there were enough for every thread."""
-    use = result.resource("CPUs")
-    return float("nan") if use is None else use.utilisation
