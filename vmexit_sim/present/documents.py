@@ -6,13 +6,14 @@ Plain numbers stand where a program wants one; beside them ``intervals`` holds e
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from vmexit_sim import __version__
 from vmexit_sim.hypervisor.platform import Cost
 from vmexit_sim.measure.records import LATENCIES, RunResult
 from vmexit_sim.scenario import Loaded, Opened
-from vmexit_sim.statistics import Estimate
+from vmexit_sim.statistics import Estimate, Paired
 from vmexit_sim.study.compare import BlockOutcome, Comparison, PolicyOutcome
 from vmexit_sim.units import format_time
 
@@ -29,6 +30,7 @@ def comparison(result: Comparison) -> Document:
         {
             "block": block.name,
             "origin": block.origin,
+            **_how_it_was_run(block),
             "accesses": block.accesses,
             "policies": [_policy(block, outcome) for outcome in block.policies],
         }
@@ -39,6 +41,16 @@ def comparison(result: Comparison) -> Document:
         "blocks": blocks,
         "policies": [policy for block in blocks for policy in block["policies"]],
     }
+
+
+def _how_it_was_run(block: BlockOutcome) -> Document:
+    """The warm-up and the precision, where a study has them."""
+    found: Document = {}
+    if block.cut is not None:
+        found["warm_up"] = {"accesses": block.cut.accesses, "too_short": block.cut.too_short}
+    if block.reached is not None:
+        found["precision_reached"] = block.reached
+    return found
 
 
 def _about(opened: Opened, replications: int) -> Document:
@@ -93,6 +105,13 @@ def _policy(block: BlockOutcome, outcome: PolicyOutcome) -> Document:
         "stages_ps": {
             stage.name: _number(estimate) for stage, estimate in outcome.stage_times.items()
         },
+        "against_first": {
+            name: _pair(outcome.against_first(metric))
+            for name, metric in (
+                ("hypervisor_time_ps", "added"),
+                ("completion_time_ps", "completion"),
+            )
+        },
         **_if_any("idle", outcome.idle),
         **_if_any("host_cpus", outcome.host_cpus),
         "intervals": {
@@ -113,6 +132,16 @@ def _policy(block: BlockOutcome, outcome: PolicyOutcome) -> Document:
                 if estimate.value == estimate.value
             },
         },
+    }
+
+
+def _pair(pair: Paired) -> Document:
+    """Two policies on the same draws; a factor that is no number, or infinite, is null."""
+    return {
+        "difference": pair.difference.as_json(),
+        "variance_reduction": pair.reduction if math.isfinite(pair.reduction) else None,
+        "told_apart": pair.is_told,
+        "more_replications_would_tell": pair.more_replications,
     }
 
 

@@ -16,7 +16,7 @@ from vmexit_sim.hypervisor.platform import MARKS, Nesting, Platform, load_platfo
 from vmexit_sim.mechanisms import name_of
 from vmexit_sim.policy import Policy, load_policy
 from vmexit_sim.present.documents import cost_value
-from vmexit_sim.present.tables import rows
+from vmexit_sim.present.terminal import rows
 from vmexit_sim.units import format_time
 
 

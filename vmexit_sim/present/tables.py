@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from itertools import groupby
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from vmexit_sim.hypervisor.idle import HALT_EXIT
-from vmexit_sim.measure.records import LATENCIES, RunResult
+from vmexit_sim.present.terminal import table
 from vmexit_sim.present.text import (
     count_text,
     number_text,
@@ -20,17 +19,12 @@ from vmexit_sim.present.text import (
     share_text,
     time_text,
 )
-from vmexit_sim.scenario import Loaded, Opened
-from vmexit_sim.statistics import exact
+from vmexit_sim.present.verdicts import told_apart, verdict
+from vmexit_sim.scenario import Opened
+from vmexit_sim.statistics import Paired, against, exact
 from vmexit_sim.steps import Role, Stage
 from vmexit_sim.study.compare import BlockOutcome, Comparison, PolicyOutcome
 from vmexit_sim.units import format_time
-
-SHOWN_VCPUS = 16
-"""Most vCPUs that stand in a table one by one."""
-
-PLAIN_WIDTH = 118
-"""Columns of a table where the terminal's width is not known (a pipe, a file)."""
 
 GROUPS: tuple[tuple[str, frozenset[str]], ...] = (
     (
@@ -54,12 +48,6 @@ ALWAYS_SHOWN = (*(name for name, _ in GROUPS[:4]), WAITING, GUEST)
 """Other columns stand in a table only if some policy has time in them."""
 
 
-def console(*, stderr: bool = False) -> Console:
-    """A console that does not squeeze tables where nobody looks through a window."""
-    made = Console(stderr=stderr, highlight=False)
-    return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=PLAIN_WIDTH)
-
-
 def comparison(result: Comparison) -> RenderableType:
     """What `compare` shows."""
     parts: list[RenderableType] = [_heading(result.opened, result.replications)]
@@ -72,19 +60,25 @@ def _heading(opened: Opened, replications: int) -> RenderableType:
     scenario, platform = opened.scenario, opened.platform
     how = (
         (
-            "1 replication, so no intervals"
+            "1 replication"
             if replications == 1
             else f"{replications} replications, intervals at 95 %"
         )
         if opened.is_random
         else "nothing is left to chance: exact for this guest and these costs"
     )
+    if opened.is_random and replications == 1 and scenario.study == "terminating":
+        how += ", so no intervals"
+    kind = {
+        "terminating": "",
+        "steady-state": "; steady state, warm-up left out",
+    }[scenario.study]
     lines = [
         Text(scenario.title or scenario.name, style="bold"),
         *([Text(scenario.question)] if scenario.question else []),
         Text(f"platform {platform.name}: {platform.title}"),
         *([Text(f"caution: {platform.caution}")] if platform.caution else []),
-        Text(f"seed {scenario.seed}; {how}"),
+        Text(f"seed {scenario.seed}; {how}{kind}"),
     ]
     if scenario.host_cpus is not None:
         shared = scenario.host_cpus
@@ -101,21 +95,13 @@ def _block(block: BlockOutcome) -> list[RenderableType]:
         Text(f"{block.name} ({count_text(block.accesses)} accesses)", style="bold"),
         _costs(block),
         Text(),
-        *(part for table in _latencies(block) for part in (table, Text())),
+        *(part for shown in _latencies(block) for part in (shown, Text())),
         _stages(block),
-        *(part for table in (_idling(block), _host_cpus(block)) if table is not None
-          for part in (Text(), table)),
+        *(part for shown in (_against_first(block), _idling(block), _host_cpus(block))
+          if shown is not None for part in (Text(), shown)),
     ]  # fmt: skip
     parts += [Padding(Text(line), (0, 0, 0, 1)) for line in _footnotes(block)]
     return [*parts, Text(verdict(block), style="bold")]
-
-
-def _table(title: str, *headings: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="italic", box=None,
-                  pad_edge=False, padding=(0, 2, 0, 0))  # fmt: skip
-    for place, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if place == 0 else "right", no_wrap=place == 0)
-    return table
 
 
 def _name(outcome: PolicyOutcome) -> Text:
@@ -125,13 +111,13 @@ def _name(outcome: PolicyOutcome) -> Text:
 
 def _costs(block: BlockOutcome) -> Table:
     scales = list(block.policies[0].completion)
-    table = _table(
+    shown = table(
         f"What it costs (time added: all vCPUs together, at think × {scales[-1]:g})",
         "policy", "reaches", "VM exits", "time added",
         f"× {block.policies[0].policy.name}", *(f"done, think × {scale:g}" for scale in scales),
     )  # fmt: skip
     for outcome in block.policies:
-        table.add_row(
+        shown.add_row(
             _name(outcome),
             share_text(outcome.reach),
             number_text(outcome.exits),
@@ -139,7 +125,7 @@ def _costs(block: BlockOutcome) -> Table:
             number_text(outcome.ratio, 3),
             *(time_text(outcome.completion[scale]) for scale in scales),
         )
-    return table
+    return shown
 
 
 def _latencies(block: BlockOutcome) -> list[Table]:
@@ -148,8 +134,8 @@ def _latencies(block: BlockOutcome) -> list[Table]:
     if any(_has_posted(outcome) for outcome in block.policies):
         which.append("effect")
     if all(outcome.hypervisor_time.is_exact for outcome in block.policies):
-        return [_latency_table(block, which)]
-    return [_latency_table(block, [latency]) for latency in which]
+        return [_latencytable(block, which)]
+    return [_latencytable(block, [latency]) for latency in which]
 
 
 MEANINGS = {
@@ -159,22 +145,62 @@ MEANINGS = {
 }
 
 
-def _latency_table(block: BlockOutcome, which: list[str]) -> Table:
+def _latencytable(block: BlockOutcome, which: list[str]) -> Table:
     headings = [f"{latency} {name}" for latency in which for name in ("mean", "p50", "p99")]
     title = "Latency of one access" if len(which) > 1 else MEANINGS[which[0]]
-    table = _table(title, "policy", *headings)
+    shown = table(title, "policy", *headings)
     for outcome in block.policies:
         cells = (
             time_text(outcome.latency[latency][name], 3)
             for latency in which
             for name in ("mean", "p50", "p99")
         )
-        table.add_row(_name(outcome), *cells)
-    return table
+        shown.add_row(_name(outcome), *cells)
+    return shown
 
 
 def _has_posted(outcome: PolicyOutcome) -> bool:
     return any(stage.role is Role.BACK for stage in outcome.stage_times)
+
+
+def _against_first(block: BlockOutcome) -> Table | None:
+    """Differences to the first policy, if chance plays a part and there is more than one run."""
+    first, *others = block.policies
+    if not others or not first.is_random or first.replications < 2:
+        return None
+    at_once = f"; the {len(others)} intervals of each hold together" if len(others) > 1 else ""
+    shown = table(
+        f"Less {first.policy.name}'s, on the same draws{at_once}",
+        "policy", "time added", "variance reduction", "done", "variance reduction",
+        "time added: verdict",
+    )  # fmt: skip
+    added, done = (_together(first, others, metric) for metric in ("added", "completion"))
+    for outcome, by_added, by_done in zip(others, added, done, strict=True):
+        shown.add_row(
+            _name(outcome), time_text(by_added.difference), _reduction(by_added.reduction),
+            time_text(by_done.difference), _reduction(by_done.reduction), told_apart(by_added),
+        )  # fmt: skip
+    return shown
+
+
+def _together(
+    first: PolicyOutcome, others: Sequence[PolicyOutcome], metric: str
+) -> Iterator[Paired]:
+    """Differences to the first policy, with intervals that hold together."""
+    samples = {str(n): outcome.samples[metric] for n, outcome in enumerate(others)}
+    together = against(first.samples[metric], samples)
+    for outcome, difference in zip(others, together.values(), strict=True):
+        pair = outcome.against_first(metric)
+        if not pair.difference.is_exact:
+            pair = replace(pair, difference=difference)
+        yield replace(pair, first=first.policy.name, second=outcome.policy.name)
+
+
+def _reduction(factor: float) -> str:
+    """A variance-reduction factor; where there is nothing to reduce, "-"."""
+    if math.isnan(factor):
+        return "-"
+    return "no variance left" if math.isinf(factor) else f"{factor:.3g} ×"
 
 
 def _stages(block: BlockOutcome) -> Table:
@@ -184,47 +210,59 @@ def _stages(block: BlockOutcome) -> Table:
         for stage, estimate in outcome.stage_times.items():
             if stage.is_front or stage.role is Role.DELAY:
                 own[_group(stage)] += estimate.value
-    shown = [name for name in groups if name in ALWAYS_SHOWN or any(own[name] for own in sums)]
-    table = _table("Where the time goes, all accesses together", "policy", *shown)
+    columns = [name for name in groups if name in ALWAYS_SHOWN or any(own[name] for own in sums)]
+    shown = table("Where the time goes, all accesses together", "policy", *columns)
     for own, outcome in zip(sums, block.policies, strict=True):
-        table.add_row(_name(outcome), *(time_text(exact(own[name])) for name in shown))
-    return table
+        shown.add_row(_name(outcome), *(time_text(exact(own[name])) for name in columns))
+    return shown
 
 
 def _idling(block: BlockOutcome) -> Table | None:
     """What waiting costs, if a policy says how the guest waits."""
     if not any(outcome.idle for outcome in block.policies):
         return None
-    table = _table("How the guest waits", "policy", "asleep", "polled, halting", "idle time burnt",
+    shown = table("How the guest waits", "policy", "asleep", "polled, halting", "idle time burnt",
                    "CPU used")  # fmt: skip
     for outcome in block.policies:
         if not outcome.idle:
-            table.add_row(_name(outcome), *["-"] * 4)
+            shown.add_row(_name(outcome), *["-"] * 4)
             continue
         burnt = sum(t.value for stage, t in outcome.stage_times.items() if stage.role is Role.POLL)
-        table.add_row(
+        shown.add_row(
             _name(outcome),
             time_text(outcome.idle["asleep"]),
             time_text(exact(burnt)),
             share_estimate_text(outcome.idle["burnt"]),
             share_estimate_text(outcome.idle["cpu_share"]),
         )
-    return table
+    return shown
 
 
 def _host_cpus(block: BlockOutcome) -> Table | None:
     """Who had to wait for a CPU, if there may be too few."""
     if not any(outcome.host_cpus for outcome in block.policies):
         return None
-    table = _table("Host CPUs", "policy", "utilisation", "steal", "waited in stalls")
+    shown = table("Host CPUs", "policy", "utilisation", "steal", "waited in stalls")
     for outcome in block.policies:
-        table.add_row(
+        shown.add_row(
             _name(outcome),
             number_text(outcome.host_cpus["utilisation"], 3),
             time_text(outcome.host_cpus["stolen"]),
             time_text(outcome.host_cpus["waited"]),
         )
-    return table
+    return shown
+
+
+def _how_it_was_run(block: BlockOutcome) -> Iterator[str]:
+    """What was cut off, and whether what was asked for was reached."""
+    if block.cut is not None:
+        yield f"warm-up: the first {count_text(block.cut.accesses)} accesses of each vCPU left out"
+        if block.cut.too_short:
+            yield "the run is too short: it gives no sign that its warm-up is over; make it longer"
+    if block.reached is not None:
+        n = block.policies[0].replications
+        yield f"precision {'reached' if block.reached else 'NOT reached'} with {count_text(n)} " \
+              f"replication{'s' * (n > 1)}"  # fmt: skip
 
 
 def _group(stage: Stage) -> str:
@@ -234,7 +272,7 @@ def _group(stage: Stage) -> str:
 
 
 def _footnotes(block: BlockOutcome) -> list[str]:
-    notes = []
+    notes = list(_how_it_was_run(block))
     if any(outcome.policy.is_bound for outcome in block.policies):
         notes.append("° a bound, not a proposal")
     if any(outcome.counterfactual for outcome in block.policies):
@@ -246,197 +284,3 @@ def _footnotes(block: BlockOutcome) -> list[str]:
     if any(math.isinf(o.latency["stall"]["p99"].half_width) for o in block.policies):
         notes.append("± ?: a quantile's interval takes 6 replications or more (--reps)")
     return notes
-
-
-def verdict(block: BlockOutcome) -> str:
-    """What a block says, in a sentence or two."""
-    first, best = block.policies[0], block.best()
-    idle = [o.policy.name for o in block.policies if o.reach == 0 and not o.idle]
-    unreached = f" No rule of {_listed(idle)} reaches these accesses." if idle else ""
-    unreached += _waiting_apart(block)
-    if not best:
-        return f"None of these policies is one that this guest could use.{unreached}"
-    least = best[0]
-    time = time_text(least.hypervisor_time)
-    if first in best:
-        return f"{_nothing_less(block)}{unreached}"
-    if len(best) > 1:
-        names = _listed([outcome.policy.name for outcome in best], "and")
-        if all(outcome.times == least.times for outcome in best):
-            return f"{names} add least, and equally much: {time}.{unreached}"
-        return f"Undecided between {names}, about {time}; run more replications.{unreached}"
-    if not first.hypervisor_time.value:
-        return f"{least.policy.name} adds least: {time}; {first.policy.name} adds 0.{unreached}"
-    prices = list(_prices(least, first))
-    price = f" The price: {'; '.join(prices)}." if prices else ""
-    return (
-        f"{least.policy.name} adds least: {time}, {number_text(least.ratio, 3)} × the "
-        f"{time_text(first.hypervisor_time)} of {first.policy.name}.{price}{unreached}"
-    )
-
-
-def _waiting_apart(block: BlockOutcome) -> str:
-    """Which policies are left out since they wait otherwise than the first."""
-    apart = block.otherwise_waiting
-    if not apart:
-        return ""
-    free = [o.policy.name for o in block.policies if not o.idle]
-    stated = [o.policy.name for o in block.policies if o.idle]
-    return (
-        f" Waiting is free for {_listed(free, 'and')}, which {'says' if len(free) == 1 else 'say'} "
-        f"nothing of it, and in the time of {_listed(stated, 'and')}: so the verdict leaves "
-        f"{_listed([o.policy.name for o in apart], 'and')} out."
-    )
-
-
-def _prices(least: PolicyOutcome, first: PolicyOutcome) -> Iterator[str]:
-    """What the policy that adds least costs in other coin than the vCPUs' time."""
-    late, usual = least.latency["effect"]["p99"], first.latency["effect"]["p99"]
-    if late.value > 10 * usual.value:
-        yield (
-            f"effects come later, 99 % of them within {time_text(late, 3)} "
-            f"instead of {time_text(usual, 3)}"
-        )
-    burnt, before = (o.idle["burnt"].value if o.idle else 0.0 for o in (least, first))
-    if burnt > before + 0.05:
-        yield f"{share_text(burnt)} of its idle time burns a CPU, instead of {share_text(before)}"
-    cores = sum({r.mechanism: r.mechanism.cores_spent for r in least.policy.rules}.values())
-    if cores:
-        yield "a core of the host does nothing but poll" if cores == 1 else f"{cores} cores poll"
-
-
-def _nothing_less(block: BlockOutcome) -> str:
-    """The verdict where no usable policy can be told to add less than the first."""
-    first = block.policies[0]
-    others = [o for o in block.best() if o is not first]
-    if others and all(o.times == first.times for o in others):
-        names = _listed([first.policy.name, *(o.policy.name for o in others)], "and")
-        return f"{names} add equally much, and nothing that this guest could use adds less."
-    if others:
-        names = _listed([first.policy.name, *(o.policy.name for o in others)], "and")
-        return f"Undecided between {names}; run more replications."
-    said = f"No policy that this guest could use adds less than {first.policy.name}"
-    less = [o.policy.name for o in block.policies if o not in block.usable
-            and o not in block.otherwise_waiting
-            and o.hypervisor_time.value < first.hypervisor_time.value]  # fmt: skip
-    return f"{said}; {_listed(less, 'and')} would, if it could." if less else f"{said}."
-
-
-def _listed(names: list[str], joint: str = "or") -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {joint} {names[-1]}"
-
-
-def run_report(opened: Opened, block: Loaded, result: RunResult) -> RenderableType:
-    """What `run` shows of one policy on one guest."""
-    policy = opened.policies[0]
-    summary = result.summary
-    head = [
-        Text(f"{block.name}: {policy.name} on {opened.platform.name}", style="bold"),
-        Text(
-            f"{count_text(summary.accesses)} accesses, rules reach "
-            f"{share_text(result.reach)}; done after "
-            f"{format_time(result.completion)}, of which virtualisation added "
-            f"{format_time(result.hypervisor_time)}"
-        ),
-    ]
-    if not policy.idle.is_free:
-        head.append(Text(
-            f"of its idle time {share_text(result.idle_burnt)} burnt a CPU; the vCPUs used "
-            f"{share_text(result.cpu_share)} of their CPUs' time"
-        ))  # fmt: skip
-    if opened.platform.caution:
-        head.append(Text(f"caution: {opened.platform.caution}"))
-    if opened.is_random:
-        head.append(Text("one replication, so no intervals; `compare` gives them"))
-    tables = (_exits, _stage_detail, _latency_detail, _resources, _vcpus)
-    return Group(*head, *(part for table in tables for part in (Text(), table(result))))
-
-
-def _exits(result: RunResult) -> Table:
-    handled = [tally.total for tally in result.exits if tally.reason != HALT_EXIT]
-    asleep = "; HLT's time is sleep, and in no share" * (len(handled) < len(result.exits))
-    table = _table("VM exits, as perf kvm stat shows them (here the world switch is included)"
-                   + asleep,
-                   "VM-EXIT", "Samples", "Samples%", "Time%", "Min Time", "Max Time",
-                   "Avg time")  # fmt: skip
-    samples = sum(tally.samples for tally in result.exits) or 1
-    total = sum(handled) or 1
-    for tally in sorted(result.exits, key=lambda tally: -tally.total):
-        table.add_row(
-            tally.reason,
-            count_text(tally.samples),
-            f"{tally.samples / samples:.2%}",
-            "-" if tally.reason == HALT_EXIT else f"{tally.total / total:.2%}",
-            format_time(tally.least),
-            format_time(tally.greatest),
-            format_time(tally.mean),
-        )
-    if not result.exits:
-        table.add_row("none", "0", *["-"] * 5)
-    return table
-
-
-def _stage_detail(result: RunResult) -> Table:
-    table = _table("Stages", "stage", "whose", "total", "share of stall", "per access")
-    stall = result.summary.latencies["stall"].total or 1
-    for stage, total in zip(result.summary.stages, result.summary.stage_totals, strict=False):
-        if total:
-            table.add_row(
-                stage.name,
-                stage.role.value,
-                format_time(int(total)),
-                f"{int(total) / stall:.1%}" if stage.is_front else "",
-                format_time(int(total) / result.summary.accesses, 3),
-            )
-    return table
-
-
-def _latency_detail(result: RunResult) -> Table:
-    table = _table("Latency", "", "mean", "p50", "p99", "p99.9", "max")
-    summary = result.summary
-    for which in LATENCIES:
-        sketch = summary.latencies[which]
-        cells = (summary.quantile(which, q) for q in (0.5, 0.99, 0.999))
-        table.add_row(f"access {which}", format_time(sketch.mean), *map(format_time, cells),
-                      format_time(sketch.greatest))  # fmt: skip
-    for which in LATENCIES:
-        sketch = summary.operations[which]
-        if sketch.n:
-            cells = (sketch.quantile(q) for q in (0.5, 0.99, 0.999))
-            table.add_row(f"operation {which}", format_time(sketch.mean), *map(format_time, cells),
-                          format_time(sketch.greatest))  # fmt: skip
-    return table
-
-
-def _resources(result: RunResult) -> Table:
-    """One row a name: what every vCPU has one of is shown together."""
-    table = _table("Locks, servers and mailboxes", "", "takes", "waits", "utilisation",
-                   "mean queue")  # fmt: skip
-    for name, uses in groupby(result.resources, key=lambda use: use.name):
-        alike = list(uses)
-        busy = sum(use.utilisation for use in alike) / len(alike)
-        table.add_row(
-            f"{name} (× {len(alike)})" if len(alike) > 1 else name,
-            count_text(sum(use.takes for use in alike)),
-            count_text(sum(use.waits for use in alike)),
-            f"{busy:.2%}" if alike[0].tokens else "",
-            f"{sum(use.mean_queue for use in alike):.3g}",
-        )
-    return table
-
-
-def _vcpus(result: RunResult) -> Table:
-    table = _table("vCPUs", "", "done after")
-    for who, finish in zip(result.who[:SHOWN_VCPUS], result.finish, strict=False):
-        table.add_row(who, format_time(finish))
-    if len(result.who) > SHOWN_VCPUS:
-        table.add_row(f"the last of {len(result.who)}", format_time(result.completion))
-    return table
-
-
-def rows(title: str, headings: Iterable[str], body: Iterable[Iterable[str]]) -> Table:
-    """Any table, in the house's style: the first column to the left, the others to the right."""
-    table = _table(title, *headings)
-    for row in body:
-        table.add_row(*row)
-    return table

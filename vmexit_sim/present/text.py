@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 
 from vmexit_sim.statistics import Estimate
-from vmexit_sim.units import MICROSECOND, MILLISECOND, NANOSECOND, SECOND, format_time
-
-_SCALES = (("s", SECOND), ("ms", MILLISECOND), ("µs", MICROSECOND), ("ns", NANOSECOND), ("ps", 1))
+from vmexit_sim.statistics.text import number, time_scale, with_half_width
+from vmexit_sim.units import format_time
 
 
 def time_text(estimate: Estimate, digits: int = 4) -> str:
@@ -18,21 +17,20 @@ def time_text(estimate: Estimate, digits: int = 4) -> str:
         return format_time(estimate.value, digits)
     if not math.isfinite(estimate.half_width):
         return f"{format_time(estimate.value, digits)} ± ?"
-    unit, scale = next((s for s in _SCALES if abs(estimate.value) >= s[1]), _SCALES[-1])
-    return f"{_with_half_width(estimate, scale)} {unit}"
+    unit, scale = time_scale(abs(estimate.value))
+    return f"{with_half_width(estimate.value, estimate.half_width, scale)} {unit}"
 
 
 def number_text(estimate: Estimate, digits: int = 4) -> str:
     """A count or a ratio, with its half-width where it was sampled."""
     if math.isnan(estimate.value):
         return "-"
-    is_whole = estimate.value == round(estimate.value)
-    bare = count_text(estimate.value) if is_whole else f"{estimate.value:.{digits}g}"
+    bare = number(estimate.value, digits)
     if estimate.low == estimate.high:
         return bare
     if not math.isfinite(estimate.half_width):
         return f"{bare} ± ?"
-    return _with_half_width(estimate, 1)
+    return with_half_width(estimate.value, estimate.half_width)
 
 
 def count_text(count: float) -> str:
@@ -53,12 +51,4 @@ def share_estimate_text(estimate: Estimate) -> str:
         return share_text(estimate.value)
     if not math.isfinite(estimate.half_width):
         return f"{share_text(estimate.value)} ± ?"
-    return f"{_with_half_width(estimate, 0.01)} %"
-
-
-def _with_half_width(estimate: Estimate, scale: float) -> str:
-    half = estimate.half_width / scale
-    if half == 0:
-        return f"{estimate.value / scale:.4g} ± 0"
-    decimals = max(0, 1 - math.floor(math.log10(half)))
-    return f"{estimate.value / scale:,.{decimals}f} ± {half:.{decimals}f}"
+    return f"{with_half_width(estimate.value, estimate.half_width, 0.01)} %"

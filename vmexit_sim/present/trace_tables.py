@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from vmexit_sim.present.tables import rows
+from vmexit_sim.present.terminal import rows
 from vmexit_sim.present.text import count_text, share_text
 
 
