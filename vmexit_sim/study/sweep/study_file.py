@@ -1,0 +1,221 @@
+"""Study files: a scenario, what is varied in it, and how.
+
+::
+
+    question = "From which spacing on does batching stop paying?"
+    scenario = "spread"                         # a name, a path, or a table like a scenario's file
+
+    [set]                                       # the same at every point
+    policies = ["hypercall", "batched-oracle"]
+    "blocks.0.guest.operations" = 5000
+
+    [factors]
+    "blocks.0.guest.between.mean" = ["1 us", "1 ms", 13, "log"]
+    platform = ["kvm-2013", "kvm-2017"]
+
+Names of files are relative to the file that states them. Every point has the scenario's seed, so
+that all points meet the same draws, and differences between points are as sharp as those between
+policies; ``seeds = "own"`` gives each a seed of its own instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from vmexit_sim import catalog
+from vmexit_sim.configuration import Configured, checked, misfit, read_toml
+from vmexit_sim.errors import InputError
+from vmexit_sim.places import parts_of, with_value
+from vmexit_sim.scenario import DEFAULT_SEED, Opened, checked_scenario, open_scenario, scenario_data
+from vmexit_sim.study.sweep.constraint import parse_constraint
+from vmexit_sim.study.sweep.design import Design, Values, points
+from vmexit_sim.study.sweep.factor import Factor
+
+COLUMNS = (
+    "point", "block", "policy", "metric", "value", "low", "high", "n", "confidence", "method",
+    "unit", "seed", "version", "numpy", "configuration",
+)  # fmt: skip
+"""The columns of every result; no factor may be called so."""
+
+
+class Study(Configured):
+    """What a study file says.
+
+    Attributes:
+        name: the file's name without its ending, or what the file calls itself.
+        title: one line for people.
+        question: what the study asks.
+        scenario: a scenario's name or path, or a scenario itself.
+        changes: ``set`` in the file: keys of the scenario to set at every point, by their places.
+        factors: what is varied, by name; a bare list stands for a factor whose name is its place.
+        lockstep: groups of factors that move together.
+        constraints: what every point must pass (`constraint`).
+        design: how points are chosen; by default a grid.
+        seeds: "common": every point meets the same draws; "own": each has a seed of its own.
+    """
+
+    name: str = ""
+    title: str = ""
+    question: str = ""
+    scenario: str | dict[str, Any]
+    changes: dict[str, Any] = Field(default_factory=dict, alias="set")
+    factors: dict[str, Factor] = Field(min_length=1)
+    lockstep: list[list[str]] = Field(default_factory=list)
+    constraints: list[str] = Field(default_factory=list)
+    design: Design = Design()
+    seeds: Literal["common", "own"] = "common"
+
+    @field_validator("factors", mode="before")
+    @classmethod
+    def _named(cls, stated: Any) -> Any:
+        if not isinstance(stated, dict):
+            return stated
+        return {
+            name: {"place": name, "values": values} if isinstance(values, list) else values
+            for name, values in stated.items()
+        }
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Study:
+        for name in self.factors:
+            if name in COLUMNS:
+                raise misfit(f"has a factor {name!r}, and every result has a column of that name",
+                             mend="give the factor another name, and its place")  # fmt: skip
+        places = [place for factor in self.factors.values() for place in factor.places]
+        twice = next((place for place in places if places.count(place) > 1), None)
+        if twice is not None:
+            raise misfit("has two factors that set one key", value=twice)
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One point of a study.
+
+    Attributes:
+        number: its place in the design, from 0.
+        values: of each factor, as files state them.
+        scenario: the scenario's data there.
+    """
+
+    number: int
+    values: Values
+    scenario: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A study with its points worked out.
+
+    Attributes:
+        study: what was asked.
+        points: in the design's order.
+        path: the file that the scenario came from, if any.
+        elsewhere: keys of the scenario that the study states, and the file it stands in.
+    """
+
+    study: Study
+    points: list[Point]
+    path: Path | None
+    elsewhere: Mapping[str, Path | None]
+
+    def opened(self, point: Point) -> Opened:
+        """A point's scenario with everything it names opened.
+
+        Raises:
+            InputError: it does not fit.
+        """
+        return open_scenario(checked_scenario(point.scenario, self.path), self.path, self.elsewhere)
+
+
+def load_study(name: str) -> tuple[Study, Path]:
+    """A study file: a shipped one's name, or a path.
+
+    Raises:
+        InputError: no such study, or it does not fit; every mistake is named.
+    """
+    path = Path(name)
+    if not path.is_file():
+        path = catalog.find("studies", name)
+    data = {"name": path.name.removesuffix(".toml"), **read_toml(path)}
+    return checked(Study, data, file=path, context={"file": path}), path
+
+
+def plan(study: Study, path: Path | None = None) -> Plan:
+    """Work out a study's points.
+
+    Args:
+        study: what is asked.
+        path: the file it stands in, if any.
+
+    Raises:
+        InputError: the scenario is not there, a place leads nowhere, or no point is left.
+    """
+    if isinstance(study.scenario, str):
+        data, origin = scenario_data(study.scenario, path)
+    else:
+        data, origin = {"name": study.name, **study.scenario}, path
+    places = [*study.changes, *(place for f in study.factors.values() for place in f.places)]
+    data = inlined(data, places, origin)
+    for place, value in study.changes.items():
+        with _at(path, f"set.{place}"):
+            data = with_value(data, place, value)
+    rules = []
+    for text in study.constraints:
+        with _at(path, None):
+            rules.append(parse_constraint(text, study.factors))
+    with _at(path, None):
+        chosen = points(study.factors, study.design, study.lockstep, rules)
+    made = []
+    for number, values in enumerate(chosen):
+        scenario = data
+        for name, value in values.items():
+            for place in study.factors[name].places:
+                with _at(path, f"factors.{name}"):
+                    scenario = with_value(scenario, place, value)
+        if study.seeds == "own":
+            scenario = {**scenario, "seed": _own_seed(scenario.get("seed", DEFAULT_SEED), number)}
+        made.append(Point(number=number, values=values, scenario=scenario))
+    stated = dict.fromkeys((parts_of(place)[0] for place in places), path)
+    return Plan(study=study, points=made, path=origin, elsewhere=stated)
+
+
+def _own_seed(root: object, number: int) -> int:
+    digest = sha256(f"{root}/{number}".encode()).digest()
+    return int.from_bytes(digest[:7], "big")
+
+
+def inlined(data: dict[str, Any], places: list[str], beside: Path | None) -> dict[str, Any]:
+    """A scenario's data in which guests that places lead into are stated, not named.
+
+    A guest that is a workload's name becomes what that workload's file says, so that its
+    parameters can be set.
+    """
+    into_guests = any(parts_of(p)[0] == "blocks" and "guest" in parts_of(p)[:-1] for p in places)
+    if not into_guests:
+        return data
+    blocks = []
+    for block in data.get("blocks", ()):
+        guest = block.get("guest") if isinstance(block, dict) else None
+        if isinstance(guest, dict) and isinstance(guest.get("workload"), str):
+            file = catalog.find("workloads", guest["workload"], beside)
+            stated = {k: v for k, v in read_toml(file).items() if k not in ("title", "about")}
+            block = {"name": file.stem, **block, "guest": stated}
+        blocks.append(block)
+    return {**data, "blocks": blocks}
+
+
+@contextmanager
+def _at(file: Path | None, key: str | None) -> Iterator[None]:
+    """Say where in a study something stands that does not fit."""
+    try:
+        yield
+    except InputError as error:
+        raise error.located(file=file, key=key) from None
