@@ -16,8 +16,10 @@ from rich.text import Text
 from vmexit_sim.present.terminal import console, rows
 from vmexit_sim.present.text import count_text
 from vmexit_sim.study.sweep import Outcome, Plan
+from vmexit_sim.study.sweep.factor import quantity
 from vmexit_sim.study.sweep.run import Listing
 from vmexit_sim.study.sweep.store import RESULTS
+from vmexit_sim.units import format_time
 
 SHOWN_POINTS = 20
 """Most points that a listing shows one by one."""
@@ -83,7 +85,10 @@ def _state(found: Listing, number: int) -> str:
 
 
 def _shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    found = quantity(value)
+    if found is not None and found.unit == "ps":
+        return format_time(found.number)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def report(plan: Plan, outcome: Outcome) -> RenderableType:

@@ -19,7 +19,7 @@ from vmexit_sim.present.text import (
     share_text,
     time_text,
 )
-from vmexit_sim.present.verdicts import told_apart, verdict
+from vmexit_sim.present.verdicts import direction, verdict
 from vmexit_sim.scenario import Opened
 from vmexit_sim.statistics import Paired, against, exact
 from vmexit_sim.steps import Role, Stage
@@ -178,7 +178,7 @@ def _against_first(block: BlockOutcome) -> Table | None:
     for outcome, by_added, by_done in zip(others, added, done, strict=True):
         shown.add_row(
             _name(outcome), time_text(by_added.difference), _reduction(by_added.reduction),
-            time_text(by_done.difference), _reduction(by_done.reduction), told_apart(by_added),
+            time_text(by_done.difference), _reduction(by_done.reduction), direction(by_added),
         )  # fmt: skip
     return shown
 

@@ -103,7 +103,19 @@ def told_apart(pair: Paired) -> str:
             (pair.first, difference) if difference.value > 0 else (pair.second, -difference)
         )
         return f"{less} less by {size}"
-    if difference.is_exact:
+    return untold(pair)
+
+
+def direction(pair: Paired) -> str:
+    """The same in a word, for a table that tells the difference: less, more, or what it takes."""
+    if pair.is_told:
+        return "more" if pair.difference.value > 0 else "less"
+    return untold(pair)
+
+
+def untold(pair: Paired) -> str:
+    """What to say of two that are not told apart: equal, or what it would take."""
+    if pair.difference.is_exact:
         return "equal"
     more = pair.more_replications
     if more is None or more > MOST_REPLICATIONS:
