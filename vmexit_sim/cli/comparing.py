@@ -20,6 +20,7 @@ from vmexit_sim.cli.app import (
     print_json,
 )
 from vmexit_sim.cli.changes import Changes
+from vmexit_sim.errors import VmexitError
 
 DEFAULT = "bunched-and-spread"
 
@@ -144,3 +145,52 @@ def run(
     for block, result in results:
         terminal.console().print(run_report(opened, block, result))
         print()
+
+
+@app.command
+def analytic(
+    scenario: str = DEFAULT,
+    /,
+    *,
+    policy: Names = None,
+    engine: Engine = "auto",
+    jobs: OptionalCount = None,
+    changes: Changes = Changes(),  # noqa: B008 - frozen
+    json: Json = False,
+) -> None:
+    """Put beside each simulated estimate what theory says of it, where there is one.
+
+    Sums of costs without contention, the utilisation law, Little's law, asymptotic bounds, M/G/1,
+    the machine repairman, mean value analysis. Ends with status 1 if a number misses a law that
+    chance cannot break; of the laws that hold on average, one interval in twenty misses.
+
+    Parameters
+    ----------
+    scenario
+        As for `compare`.
+    policy
+        The policies; by default the scenario's.
+    engine
+        What runs it: auto, compiled or simpy; the numbers are the same to the last bit.
+    jobs
+        Replications that run at a time; by default as many as there are cores.
+    json
+        Print one JSON document instead of tables.
+    """
+    from vmexit_sim.present import terminal
+    from vmexit_sim.present.twin_tables import twin_document, twin_report, verdict
+    from vmexit_sim.study.compare import compare as compare_policies
+    from vmexit_sim.study.twin import twins
+
+    opened = changes.opened(scenario, policy)
+    workers = jobs or os.cpu_count() or 1
+    with terminal.console(stderr=True).status("starting") as status:
+        comparison = compare_policies(opened, status.update, engine=engine, jobs=workers)
+        status.update("theory")
+        found = twins(opened, comparison, engine=engine, jobs=workers)
+    if json:
+        print_json(twin_document(comparison, found))
+    else:
+        terminal.console().print(twin_report(comparison, found))
+    if any(twin.misses and twin.standing in ("identity", "bound") for twin in found):
+        raise VmexitError(verdict(found))
