@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -26,9 +27,18 @@ def found(value: float, half_width: float, n: int = 10, unit: str = "ps") -> Est
 def test_a_precision_reads_from_text(
     text: str, relative: float | None, absolute: int | None
 ) -> None:
-    precision = Precision.parse(text)
-    assert precision == Precision(relative=relative, absolute=absolute)
-    assert Precision.parse(str(precision)) == precision
+    assert Precision.parse(text) == Precision(relative=relative, absolute=absolute)
+
+
+def test_a_precision_is_written_shortly() -> None:
+    assert str(Precision(relative=0.07)) == "7%"
+    assert str(Precision(absolute=1_500_000)) == "1500 ns"
+
+
+@given(st.integers(1, 2**62), st.decimals("0.000001", "99.999999", places=6))
+def test_a_precision_is_written_as_it_is_read(picoseconds: int, percent: Decimal) -> None:
+    for precision in (Precision(absolute=picoseconds), Precision.parse(f"{percent}%")):
+        assert Precision.parse(str(precision)) == precision
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -42,9 +41,9 @@ def median(values: Values, *, confidence: float = CONFIDENCE,
     6 replications not even the extremes cover 95 %, and the interval is unbounded.
 
     Source: Hettmansperger and Sheather, "Confidence intervals based on interpolated order
-    statistics", Statistics & Probability Letters 4 (1986), equations 2.1 to 2.3; Nyblom, "Note on
-    interpolated order statistics", ibid. 14 (1992), derives the same weight for the median as one
-    case of any quantile's, and shows how little it depends on the distribution.
+    statistics", Statistics & Probability Letters 4 (1986), who show that the weight hardly depends
+    on the distribution; Nyblom, "Note on interpolated order statistics", ibid. 14 (1992), has it
+    for any quantile.
 
     Raises:
         InputError: no values.
@@ -58,8 +57,8 @@ def median(values: Values, *, confidence: float = CONFIDENCE,
     if depth is None:
         return unbounded(value, n, ORDER_STATISTICS, confidence, unit)
     d, weight = depth
-    low = _between(sample[d - 1], sample[d], weight)
-    high = _between(sample[n - d], sample[n - d - 1], weight)
+    low = float(sample[d - 1] + weight * (sample[d] - sample[d - 1]))
+    high = float(sample[n - d] + weight * (sample[n - d - 1] - sample[n - d]))
     return Estimate(value, low, high, n, ORDER_STATISTICS, confidence, unit)
 
 
@@ -126,8 +125,7 @@ def independent_events(beyond: npt.NDArray[np.bool_]) -> float:
     distances' squared mean to their mean square says how many values a cluster has.
 
     Source: Ferro and Segers, "Inference for clusters of extreme values", Journal of the Royal
-    Statistical Society B 65 (2003), equations 4 and 5 (the intervals estimator of the extremal
-    index).
+    Statistical Society B 65 (2003): the intervals estimator of the extremal index.
 
     Args:
         beyond: which values are marked, bool [value].
@@ -142,7 +140,3 @@ def independent_events(beyond: npt.NDArray[np.bool_]) -> float:
         more = distance - 1
         index = 2 * more.sum() ** 2 / (len(distance) * (more * (distance - 2)).sum())
     return len(marked) * min(float(index), 1.0)
-
-
-def _between(outer: np.float64, inner: np.float64, weight: float) -> float:
-    return float(outer + weight * (inner - outer)) if math.isfinite(inner - outer) else float(outer)

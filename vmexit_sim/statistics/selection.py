@@ -38,9 +38,9 @@ class Selection:
             selection.add({name: run(name, selection.replications) for name in selection.alive})
 
     If the best mean is better than every other by at least the indifference, it is chosen with at
-    least the stated probability, asymptotically (as the indifference goes to 0); the variance of
-    each difference is estimated anew with every replication, and so is the constant that goes
-    with its degrees of freedom.
+    least the stated probability, asymptotically (as the indifference goes to 0). The variance of
+    each difference is estimated anew with every replication, and the region follows its degrees of
+    freedom: with few of them it is wider than in the limit.
 
     Source: Kim and Nelson, "On the asymptotic validity of fully sequential selection procedures for
     steady-state simulation", Operations Research 54 (2006), procedure KN++ with c = 1 on

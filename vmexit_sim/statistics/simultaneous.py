@@ -60,8 +60,8 @@ def best_set(
     the best. Means are compared, of results that are about normal.
 
     Source: subset selection; Nelson, Swann, Goldsman and Song, "Simple procedures for selecting the
-    best simulated system when the number of alternatives is large", Operations Research 49 (2001),
-    section 3; under common random numbers: Nelson and Matejcik, Management Science 41 (1995); Hsu,
+    best simulated system when the number of alternatives is large", Operations Research 49 (2001);
+    under common random numbers: Nelson and Matejcik, Management Science 41 (1995); Hsu,
     Multiple Comparisons (1996), chapter 4, on multiple comparisons with the best.
 
     Args:

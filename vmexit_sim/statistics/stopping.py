@@ -20,12 +20,13 @@ from dataclasses import dataclass
 
 from vmexit_sim.errors import InputError
 from vmexit_sim.statistics.estimate import Estimate
-from vmexit_sim.units import LONGEST_PS, format_time, parse_time
+from vmexit_sim.statistics.text import SCALES
+from vmexit_sim.units import LONGEST_PS, parse_time
 
 LEAST = 10
 """Fewer replications do not stop a study: their spread is too uncertain to go by."""
 
-_PERCENT = re.compile(r"\s*([0-9]{1,3}(?:\.[0-9]{1,10})?)\s*%\s*")
+_PERCENT = re.compile(r"\s*([0-9]{1,3}(?:\.[0-9]{1,20})?(?:e-[0-9]{1,2})?)\s*%\s*")
 _MEND = 'write for instance "2%" or "0.2 us"'
 
 
@@ -80,8 +81,10 @@ class Precision:
     def __str__(self) -> str:
         """As `parse` reads it."""
         if self.relative is not None:
-            return f"{self.relative * 100:.10g}%"
-        return format_time(float(self.absolute or 0), 20)
+            return f"{self.relative * 100:.15g}%"
+        time = self.absolute or 0
+        unit, scale = next(scale for scale in SCALES if time % scale[1] == 0)
+        return f"{time // scale} {unit}"
 
     def is_met(self, estimate: Estimate) -> bool:
         """Whether the estimate is precise enough, after 10 replications or more.

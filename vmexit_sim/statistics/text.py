@@ -6,12 +6,12 @@ import math
 
 from vmexit_sim.units import MICROSECOND, MILLISECOND, NANOSECOND, SECOND
 
-_SCALES = (("s", SECOND), ("ms", MILLISECOND), ("µs", MICROSECOND), ("ns", NANOSECOND), ("ps", 1))
+SCALES = (("s", SECOND), ("ms", MILLISECOND), ("µs", MICROSECOND), ("ns", NANOSECOND), ("ps", 1))
 
 
 def time_scale(magnitude: float) -> tuple[str, int]:
     """The largest unit that a time of `magnitude` (ps) fills, and its picoseconds."""
-    return next((scale for scale in _SCALES if magnitude >= scale[1]), _SCALES[-1])
+    return next((scale for scale in SCALES if magnitude >= scale[1]), SCALES[-1])
 
 
 def with_half_width(value: float, half_width: float, scale: float = 1) -> str:
