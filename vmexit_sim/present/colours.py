@@ -23,6 +23,7 @@ POLICIES = {
     "batched-recorded": "#EAA8CE",
     "batched-idioms": "#CC79A7",
     "batched-oracle": "#882255",
+    "batched-full": "#6A3D9A",
     "xen-front-end": "#999933",
     "qemu-kvm": "#44AA99",
     "firecracker-like": "#AA4499",

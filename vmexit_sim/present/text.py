@@ -17,7 +17,7 @@ def time_text(estimate: Estimate, digits: int = 4) -> str:
         return format_time(estimate.value, digits)
     if not math.isfinite(estimate.half_width):
         return f"{format_time(estimate.value, digits)} ± ?"
-    unit, scale = time_scale(abs(estimate.value))
+    unit, scale = time_scale(max(abs(estimate.value), estimate.half_width))
     return f"{with_half_width(estimate.value, estimate.half_width, scale)} {unit}"
 
 
