@@ -9,14 +9,14 @@ import sys
 
 from cyclopts import CycloptsError
 
-from vmexit_sim.cli import comparing, models, studies, traces
+from vmexit_sim.cli import comparing, models, questions, studies, traces
 from vmexit_sim.cli.app import app
 from vmexit_sim.errors import InputError, VmexitError
 
 USER_ERROR = 2
 """Exit status for input that cannot be used."""
 
-COMMANDS = (comparing, studies, traces, models)
+COMMANDS = (comparing, questions, studies, traces, models)
 """The modules whose commands are registered by importing them."""
 
 

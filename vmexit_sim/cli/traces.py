@@ -21,7 +21,8 @@ def trace_info(trace: str, /, *, strict: Flag = False, json: Json = False) -> No
     Parameters
     ----------
     trace
-        A shipped trace's name, or the path of a QEMU trace log or of an access table.
+        A shipped trace's name, or the path of a QEMU trace log, of a log of KVM's trace
+        events, or of an access table.
     strict
         Refuse a log with malformed lines, instead of counting them.
     json
@@ -30,14 +31,14 @@ def trace_info(trace: str, /, *, strict: Flag = False, json: Json = False) -> No
     from vmexit_sim import catalog
     from vmexit_sim.device import load_devices
     from vmexit_sim.guest import trace_info as info
-    from vmexit_sim.guest.qemu_trace import read_trace
     from vmexit_sim.guest.table_file import load_table
+    from vmexit_sim.guest.trace_formats import read_any_trace
 
     path = catalog.find("traces", trace) if trace in catalog.names("traces") else _existing(trace)
     if path.suffix == ".parquet":
         document = info.table_info(load_table(path))
     else:
-        document = info.trace_info(read_trace(path, load_devices(), strict=strict))
+        document = info.trace_info(read_any_trace(path, load_devices(), strict=strict))
     if json:
         print_json(document)
         return
@@ -56,12 +57,13 @@ def trace_import(
     strict: Flag = False,
     json: Json = False,
 ) -> None:
-    """Read a QEMU trace log once, and save its access table for later.
+    """Read a log of QEMU or KVM once, and save its access table for later.
 
     Parameters
     ----------
     trace
-        A shipped trace's name, or the path of a QEMU trace log.
+        A shipped trace's name, or the path of a QEMU trace log or of a log of KVM's
+        trace events.
     output
         The Parquet file to write.
     strict
@@ -71,12 +73,12 @@ def trace_import(
     """
     from vmexit_sim import catalog
     from vmexit_sim.device import load_devices
-    from vmexit_sim.guest.qemu_trace import read_trace
     from vmexit_sim.guest.table_file import save_table
+    from vmexit_sim.guest.trace_formats import read_any_trace
 
     check_parquet(output, "--output")
     path = catalog.find("traces", trace) if trace in catalog.names("traces") else _existing(trace)
-    read = read_trace(path, load_devices(), strict=strict)
+    read = read_any_trace(path, load_devices(), strict=strict)
     save_table(read.table, output)
     bad = read.lines.bad
     if json:

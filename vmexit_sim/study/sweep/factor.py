@@ -11,7 +11,8 @@ As a study file states them::
     values = ["1 us", "1 ms", 13, "log"]
 
 A factor is any key of the scenario, by its place (`vmexit_sim.places`). A range's ends are
-quantities of one unit, or bare numbers; whole numbers stay whole.
+quantities of one unit, or bare numbers; between whole numbers values are whole, as long as there
+are as many.
 """
 
 from __future__ import annotations
@@ -25,12 +26,15 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from vmexit_sim.configuration import Configured, misfit
+from vmexit_sim.configuration import Configured, checked, misfit
 from vmexit_sim.errors import InputError
 from vmexit_sim.places import parts_of
 from vmexit_sim.units import parse_frequency, parse_size, parse_time
 
 SCALES = ("linear", "log")
+DEFAULT_STEPS = 9
+"""Values of a range that a command line states without saying how many."""
+
 MOST_VALUES = 100_000
 """Most values that a range may have."""
 
@@ -189,8 +193,55 @@ def _range(values: Sequence[Any]) -> Range | None:
     if steps is not None and not (type(steps) is int and 2 <= steps <= MOST_VALUES):
         raise misfit("is a range of no usable number of values", value=steps,
                      mend=f"give 2 to {MOST_VALUES:,}")  # fmt: skip
-    whole = all(type(end) is int for end in values[:2]) or low.unit in ("ps", "B", "Hz")
+    counts = all(type(end) is int for end in values[:2])
+    counts &= steps is None or high.number - low.number >= steps - 1  # 0, 0.25, … 1 are no counts
+    whole = counts or low.unit in ("ps", "B", "Hz")
     return Range(low, high, steps, str(values[-1]), whole)
+
+
+def parse_factor(text: str) -> Factor:
+    """A factor from the words of a command line.
+
+    ::
+
+        costs.to_user=200ns..5us          a range; a logarithmic one if its ends lie far apart
+        costs.to_user=200ns..5us:9,log    the same with 9 values, and the scale stated
+        platform=kvm-2013,kvm-2017        a list
+
+    Raises:
+        InputError: it is none.
+    """
+    place, sign, rest = text.partition("=")
+    low, dots, high = rest.partition("..")
+    if not (place.strip() and sign and rest.strip()):
+        raise InputError("is no factor", value=text,
+                         mend="write it like costs.to_user=200ns..5us")  # fmt: skip
+    if not dots:
+        return checked(Factor, {"place": place.strip(),
+                                "values": [_plain(part) for part in rest.split(",")]})  # fmt: skip
+    high, _, scale = high.partition(",")
+    high, _, steps = high.partition(":")
+    ends = [_plain(low), _plain(high)]
+    count = _plain(steps) if steps else DEFAULT_STEPS
+    scale = scale.strip()
+    if not scale:
+        numbers = [quantity(end) for end in ends]
+        wide = all(n is not None and n.number > 0 for n in numbers) and (
+            numbers[1].number > 10 * numbers[0].number  # type: ignore[union-attr]
+        )
+        scale = "log" if wide else "linear"
+    return checked(Factor, {"place": place.strip(), "values": [*ends, count, scale]})
+
+
+def _plain(text: str) -> int | float | str:
+    """A bare number as such, anything else as text."""
+    text = text.strip()
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def column_value(value: Any) -> tuple[float | str, str]:
