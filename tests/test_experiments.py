@@ -36,6 +36,8 @@ KEY_NUMBERS = {
         "100.000%",
     ],
     "pv_ipi": ["67%", "98%", "60%", "2.54", "1.82", "189.00"],
+    "which_cost_decides": ["-7.245 ms", "decode_mmio above 1.31 µs", "1.222 µs (now"],
+    "crossover_map": ["500 ns", "1.585 µs", "1.264 µs", "8 B B B B A A A A", "B batched"],
     "spread_or_batched": ["1.0000", "2.0000", "0.6308", "0.7914", "no crossover"],
 }
 

@@ -9,7 +9,7 @@ that the rules reach is part of every result.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -242,7 +242,7 @@ def load_policy(
     policy = checked(Policy, data, file=path)
     if not parameters:
         return policy
-    for key, value in parameters.items():
+    for key, value in _by_place(parameters):
         data = _with_parameter(data, policy, key, value)
     return checked(Policy, data, file=f"policy {policy.name} with other parameters")
 
@@ -256,9 +256,18 @@ def parameters_of(policy: Policy) -> dict[str, Any]:
     return found
 
 
+def _by_place(parameters: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Parameters by name or place; tables of what is a policy's own are taken apart."""
+    for key, value in parameters.items():
+        if isinstance(value, dict) and key.partition(".")[0] in Policy.model_fields:
+            yield from _by_place({f"{key}.{inner}": part for inner, part in value.items()})
+        else:
+            yield key, value
+
+
 def _with_parameter(data: dict[str, Any], policy: Policy, key: str, value: Any) -> dict[str, Any]:
     """A policy's data with another parameter; `policy` is what it was before."""
-    if "." in key:
+    if "." in key or key in INHERITED:
         return with_value(data, key, value)
     known = parameters_of(policy)
     if key not in known:
