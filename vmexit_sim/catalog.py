@@ -1,7 +1,7 @@
 """Where the shipped models are, and how a name finds its file.
 
-`models/` is data, not code: platforms, policies, devices, workloads, scenarios, studies and recorded
-traces. In a checkout it lies beside the package, in an installed wheel inside it.
+`models/` is data, not code: platforms, policies, devices, workloads, scenarios, studies and
+recorded traces. In a checkout it lies beside the package, in an installed wheel inside it.
 """
 
 from __future__ import annotations

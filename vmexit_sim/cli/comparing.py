@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from vmexit_sim.cli.app import (
     Count,
     Engine,
+    Flag,
     Json,
     Names,
     OptionalCount,
@@ -33,6 +34,7 @@ def compare(
     policy: Names = None,
     precision: str | None = None,
     budget: Count = 1000,
+    input_uncertainty: Flag = False,
     engine: Engine = "auto",
     jobs: OptionalCount = None,
     changes: Changes = Changes(),  # noqa: B008 - frozen
@@ -55,6 +57,8 @@ def compare(
         ("2%"), or it and all differences to this time ("0.2 us").
     budget
         Most replications that a precision may take.
+    input_uncertainty
+        Of a calibrated platform: let the intervals hold how well its costs were measured, too.
     engine
         What runs it: auto, compiled or simpy; the numbers are the same to the last bit.
     jobs
@@ -62,26 +66,32 @@ def compare(
     json
         Print one JSON document instead of tables.
     """
+    from vmexit_sim.present import documents, tables, terminal, uncertainty_tables
     from vmexit_sim.statistics import Precision
     from vmexit_sim.study.compare import compare as compare_policies
+    from vmexit_sim.study.input_uncertainty import input_uncertainty as uncertain
 
     wanted = None if precision is None else Precision.parse(precision)
     opened = changes.opened(scenario, policy)
     workers = jobs or os.cpu_count() or 1
-    if json:
-        from vmexit_sim.present import documents
-
-        result = compare_policies(opened, engine=engine, jobs=workers, precision=wanted,
-                                  budget=budget)  # fmt: skip
-        print_json(documents.comparison(result))
-        return
-    from vmexit_sim.present import tables, terminal
-
-    errors = terminal.console(stderr=True)
-    with errors.status("starting") as status:
+    with terminal.console(stderr=True).status("starting") as status:
         result = compare_policies(opened, status.update, engine=engine, jobs=workers,
                                   precision=wanted, budget=budget)  # fmt: skip
+        uncertainty = (
+            uncertain(result, engine=engine, jobs=workers, progress=status.update)
+            if input_uncertainty
+            else None
+        )
+    if json:
+        document = documents.comparison(result)
+        if uncertainty is not None:
+            document["input_uncertainty"] = uncertainty_tables.document(uncertainty)
+        print_json(document)
+        return
     terminal.console().print(tables.comparison(result))
+    if uncertainty is not None:
+        print()
+        terminal.console().print(uncertainty_tables.uncertainty_report(uncertainty))
 
 
 @app.command

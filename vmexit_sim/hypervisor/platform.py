@@ -17,7 +17,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from vmexit_sim.catalog import find
-from vmexit_sim.configuration import Configured, Frequency, checked, misfit, read_extending
+from vmexit_sim.configuration import (
+    Configured,
+    Frequency,
+    Time,
+    checked,
+    misfit,
+    read_extending,
+)
 from vmexit_sim.distributions import Distribution, Duration
 from vmexit_sim.errors import InputError, nearest
 from vmexit_sim.units import parse_frequency
@@ -28,8 +35,36 @@ MARKS = {
     "M": "recalled: a prior to sweep, never a target",
     "D": "derived by arithmetic from read numbers",
     "A": "assumed: nobody published it",
+    "H": "measured here: on the user's own host",
 }
 """How much a number is worth."""
+
+Mark = Literal["R", "R2", "M", "D", "A", "H"]
+
+
+Weight = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Measured(Configured):
+    """What was measured on a host, as a calibration wrote it down.
+
+    Attributes:
+        mean: the mean, rounded to a ps.
+        error: its standard error; None: not known.
+        sd: standard deviation of one sample; None: not known.
+        least: the shortest sample; None: not known.
+        n: how many samples; None: not known.
+        file: the file it was read from.
+        row: where it stands there.
+    """
+
+    mean: Time
+    error: Time | None = None
+    sd: Time | None = None
+    least: Time | None = None
+    n: Annotated[int, Field(ge=1)] | None = None
+    file: str = ""
+    row: str = ""
 
 
 class Cost(Configured):
@@ -40,12 +75,23 @@ class Cost(Configured):
         stated: the value as the file has it, where that is text ("783 cycles").
         mark: a key of `MARKS`.
         source: where it was read, or how it was derived, or why it was assumed.
+        combination: in files ``from``: weights of the platform's `measurements`, by name, whose
+            means sum to this cost's; empty: it was not derived from any.
+        interval: the ends of the 95 % interval of its mean, in ps; None: not known.
     """
 
     value: Distribution
     stated: str = ""
-    mark: Literal["R", "R2", "M", "D", "A"]
+    mark: Mark
     source: Annotated[str, Field(min_length=8)]
+    combination: dict[str, Weight] = Field(default_factory=dict, alias="from")
+    interval: Annotated[tuple[Time, Time], Field(strict=False)] | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Cost:
+        if self.interval is not None and self.interval[0] > self.interval[1]:
+            raise misfit("has its interval's low end above its high end", mend="swap them")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -200,19 +246,31 @@ class Platform(Configured):
         costs: what everything costs.
         vmm_lock: the lock around user-space emulation.
         nesting: if the hypervisor is a guest itself, what that adds.
+        measurements: by name, what calibrated costs were derived from.
     """
 
     name: str = ""
     title: str
     about: str
     clock: Frequency
-    clock_mark: Literal["R", "R2", "M", "D", "A"]
+    clock_mark: Mark
     clock_source: str
     caution: str = ""
     native_only: bool = False
     costs: Costs
     vmm_lock: VmmLock = VmmLock()
     nesting: Nesting | None = None
+    measurements: dict[str, Measured] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _derived_from_what_is_there(self) -> Platform:
+        for name, cost in self.costs.items():
+            for measured in cost.combination:
+                if measured not in self.measurements:
+                    problem = f"is what cost {name} is derived from, and no measurement"
+                    mend = nearest(measured, self.measurements)
+                    raise misfit(problem, value=measured, mend=mend)
+        return self
 
     @property
     def is_random(self) -> bool:
@@ -228,6 +286,9 @@ def _merged(own: dict[str, Any], base: dict[str, Any], _: Path) -> dict[str, Any
     costs = own.get("costs", {})
     if isinstance(costs, dict):
         own["costs"] = {**base.get("costs", {}), **costs}
+    measured = own.get("measurements", {})
+    if "measurements" in base and isinstance(measured, dict):
+        own["measurements"] = {**base["measurements"], **measured}
     return {**base, **own}
 
 
