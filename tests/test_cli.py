@@ -90,7 +90,7 @@ def test_the_json_of_compare_has_its_documented_shape(cli: Any) -> None:
     (policy,) = document["policies"]
     assert document["blocks"][0]["policies"] == document["policies"]
     for latency in ("stall_ps", "response_ps", "effect_ps"):
-        assert set(policy[latency]) == {"mean", "p50", "p99"}
+        assert set(policy[latency]) == {"mean", "p50", "p99", "p99.9"}
     assert sum(policy["exits_by_reason"].values()) == policy["exits"]
     assert set(policy["completion_time_by_think_scale_ps"]) == {"0", "0.1", "1"}
     stages = policy["stages_ps"]

@@ -19,7 +19,7 @@ from vmexit_sim.guest.workload import Recorded
 from vmexit_sim.hypervisor.platform import load_platform
 from vmexit_sim.lowering import lower
 from vmexit_sim.mechanisms import name_of
-from vmexit_sim.policy import Match, Policy, Rule, load_policy
+from vmexit_sim.policy import Match, Policy, Rule, load_policy, parameters_of
 
 POLICIES = sorted(catalog.names("policies"))
 PLATFORMS = sorted(catalog.names("platforms"))
@@ -318,3 +318,77 @@ def test_a_mechanism_for_other_spaces_is_refused(mechanism: str) -> None:
 def test_a_policy_without_a_hypervisor_is_a_bound_whether_it_says_so_or_not() -> None:
     assert Policy(title="mine", rules=[Rule(side="guest", mechanism="native")]).is_bound
     assert not load_policy("assigned-devices").is_bound
+
+
+def test_a_parameter_takes_the_place_of_what_the_file_states() -> None:
+    plain = load_policy("batched-oracle")
+    assert parameters_of(plain)["max_batch"] == 32
+    (rule_,) = load_policy("batched-oracle", parameters={"max_batch": 8}).rules
+    assert rule_.mechanism == plain.rules[0].mechanism.model_copy(update={"max_batch": 8})
+    assert load_policy("batched-oracle") == plain
+    assert load_policy("batched-oracle", parameters={}) == plain
+
+
+def test_a_parameter_is_set_in_every_rule_that_has_it_and_in_no_other(tmp_path: Path) -> None:
+    written(
+        tmp_path,
+        mine='extends = "linux-default"\n[[rules]]\nside = "host"\nmatch = { write = true }\n'
+        'mechanism = "batched_hypercall"\n[[rules]]\nside = "host"\nmatch = { write = false }\n'
+        'mechanism = { name = "batched_hypercall", max_batch = 3, needs = "oracle" }\n',
+    )
+    path = str(tmp_path / "mine.toml")
+    plain, changed = load_policy(path), load_policy(path, parameters={"max_batch": 7})
+    assert [r.mechanism.max_batch for r in changed.rules[:2]] == [7, 7]
+    assert [r.mechanism.needs for r in changed.rules[:2]] == [
+        r.mechanism.needs for r in plain.rules[:2]
+    ]
+    assert changed.rules[2:] == plain.rules[2:]
+    assert len(plain.rules) == 4
+
+
+def test_a_parameter_may_be_any_place_of_a_policy() -> None:
+    plain = load_policy("guest-halt-poll")
+    changed = load_policy("guest-halt-poll", parameters={
+        "idle.guest_poll.longest": "50 us", "delivery": "posted"})  # fmt: skip
+    assert plain.idle.guest_poll.longest == 200_000_000
+    assert changed.idle.guest_poll.longest == 50_000_000
+    assert (plain.delivery, changed.delivery) == ("exit", "posted")
+    assert changed.rules == plain.rules
+    first = load_policy("batched-oracle", parameters={"rules.0.mechanism.max_batch": 5}).rules[0]
+    assert first.mechanism.max_batch == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "says"),
+    [
+        ("batched-oracle", {"max_bach": 3}, "'max_bach' is no parameter.*did you mean 'max_batch'"),
+        ("linux-default", {"max_batch": 3}, "'max_batch' is no parameter of policy linux-default"),
+        ("batched-oracle", {"max_batch": 0}, "policy batched-oracle with other parameters: rules"),
+        (
+            "batched-oracle",
+            {"max_batch": "3"},
+            "policy batched-oracle with other parameters: rules",
+        ),
+        ("batched-oracle", {"rules.7.side": "host"}, r"rules\.7\.side: '7' leads nowhere"),
+        ("batched-oracle", {"idle.gest": "poll"}, r"idle\.gest: is no key here; did you mean"),
+    ],
+)
+def test_a_parameter_that_does_not_fit_is_refused(
+    name: str, parameters: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(InputError, match=says):
+        load_policy(name, parameters=parameters)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_every_parameter_set_to_what_it_is_changes_nothing(name: str) -> None:
+    plain = load_policy(name)
+    several: dict[str, set[str]] = {}
+    for made in plain.rules:
+        for key, value in made.mechanism.model_dump(mode="json").items():
+            several.setdefault(key, set()).add(repr(value))
+    for key, values in several.items():
+        (_, *more) = values
+        value = parameters_of(plain)[key]
+        if not more and isinstance(value, (bool, str)):
+            assert load_policy(name, parameters={key: value}).rules == plain.rules

@@ -18,9 +18,11 @@ from vmexit_sim.lowering import HostCpus
 from vmexit_sim.scenario import (
     RANDOM_REPLICATIONS,
     Scenario,
+    checked_scenario,
     find_scenario,
     load_scenario,
     open_scenario,
+    scenario_data,
 )
 
 SPREAD = {"kind": "spread", "operations": 5, "between": "1 us", "read_share": 1, "space": "mmio"}
@@ -197,3 +199,90 @@ def test_host_cpus_stand_in_the_scenario() -> None:
 def test_host_cpus_that_do_not_fit_are_refused(keys: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
         scenario(**keys)
+
+
+def test_parameters_are_of_the_policy_that_they_name() -> None:
+    names = ["batched-oracle", "batched-recorded"]
+    opened = open_scenario(
+        scenario(policies=names, parameters={"batched-oracle": {"max_batch": 3}})
+    )
+    assert [p.rules[0].mechanism.max_batch for p in opened.policies] == [3, 32]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        (
+            {"hypercal": {"x": 1}},
+            r"parameters\.hypercal: is no policy of this scenario; did you mean",
+        ),
+        ({"batched-oracle": {"max_batch": 3}}, r"parameters\.batched-oracle: is no policy of this"),
+        ({"hypercall": {"max_batch": 3}}, "'max_batch' is no parameter of policy hypercall"),
+    ],
+)
+def test_parameters_that_belong_to_nothing_are_refused(
+    parameters: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(InputError, match=says):
+        open_scenario(scenario(parameters=parameters))
+
+
+def test_parameters_of_a_policy_in_a_file_are_by_the_name_that_the_scenario_uses(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "mine.toml").write_text('extends = "batched-oracle"\ntitle = "mine"\n')
+    (tmp_path / "s.toml").write_text(
+        'platform = "ideal"\npolicies = ["./mine.toml"]\n'
+        '[parameters."./mine.toml"]\nmax_batch = 3\n[[blocks]]\nguest = { workload = "spread" }\n'
+    )
+    path = tmp_path / "s.toml"
+    (policy,) = open_scenario(load_scenario(path), path).policies
+    assert policy.rules[0].mechanism.max_batch == 3
+
+
+def test_a_study_is_terminating_unless_it_says_otherwise() -> None:
+    assert scenario().study == "terminating"
+    assert scenario(study="steady-state").study == "steady-state"
+    with pytest.raises(InputError, match=r"study.*'terminating' or 'steady-state'"):
+        scenario(study="steady")
+
+
+@pytest.mark.parametrize(
+    ("name", "guest"), [("spread", {"workload": "spread"}), ("net-e1000", {"trace": "net-e1000"})]
+)
+def test_a_guests_name_is_data_of_a_scenario(name: str, guest: dict[str, str]) -> None:
+    data, file = scenario_data(name)
+    assert (data["name"], data["blocks"], file) == (name, [{"guest": guest}], None)
+    assert checked_scenario(data) == find_scenario(name)[0]
+
+
+def test_data_is_not_checked_and_changing_it_changes_no_file(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text('platform = 3\n[[blocks]]\nguest = { workload = "spread" }\n')
+    data, path = scenario_data("s.toml", tmp_path / "study.toml")  # beside the file that names it
+    assert path == tmp_path / "s.toml"
+    assert (data["name"], data["platform"]) == ("s", 3)
+    data["blocks"].clear()
+    assert scenario_data(str(tmp_path / "s.toml"))[0]["blocks"]
+    with pytest.raises(InputError, match=r"s\.toml: platform"):
+        checked_scenario(data, path)
+
+
+def test_what_is_stated_elsewhere_is_relative_to_there(tmp_path: Path) -> None:
+    for folder, wait in (("a", "1 us"), ("b", "2 us")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "p.toml").write_text(f'extends = "hypercall"\ntitle = "{folder}"\n')
+        (tmp_path / folder / "h.toml").write_text(
+            f'extends = "ideal"\ntitle = "{folder}"\n[costs.to_user]\nvalue = "{wait}"\n'
+            'mark = "A"\nsource = "a mere guess"\n'
+        )
+        (tmp_path / folder / "d.toml").write_text(catalog.names("devices")["qemu"].read_text())
+    stated = scenario(platform="./h.toml", policies=["./p.toml"], devices="./d.toml")
+    own, other = tmp_path / "a/s.toml", tmp_path / "b/study.toml"
+    keys = dict.fromkeys(("platform", "policies", "devices"), other)
+    for opened, title in (
+        (open_scenario(stated, own), "a"), (open_scenario(stated, own, keys), "b"),
+    ):  # fmt: skip
+        assert (opened.platform.title, opened.policies[0].title) == (title, title)
+    (tmp_path / "b/d.toml").unlink()
+    with pytest.raises(InputError, match=r"b/study\.toml: devices: '\./d\.toml' no such file"):
+        open_scenario(stated, own, {"devices": other})

@@ -111,7 +111,7 @@ def failed(outcome: Outcome) -> str:
         lines.append(f"  and {count_text(len(outcome.failures) - len(shown))} more")
     return "\n".join([
         f"{count_text(len(outcome.failures))} of {count_text(outcome.points)} points failed; "
-        f"why stands in {outcome.folder / 'failed'}", *lines,
+        f"the whole of it in {outcome.folder / 'failed'}", *lines,
     ])  # fmt: skip
 
 

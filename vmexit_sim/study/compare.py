@@ -32,7 +32,15 @@ from vmexit_sim.statistics import (
 )
 from vmexit_sim.steps import Stage
 from vmexit_sim.streams import Streams
-from vmexit_sim.study.metrics import QUANTILES, Metrics, estimated, measured
+from vmexit_sim.study.metrics import (
+    QUANTILES,
+    Metrics,
+    estimated,
+    is_better_larger,
+    measured,
+    refuse_unknown,
+    unit_of,
+)
 from vmexit_sim.study.steady_state import (
     PILOT,
     Cut,
@@ -85,14 +93,16 @@ class PolicyOutcome:
         """A metric over replications; what the guest or host does not have is not a number."""
         if metric in self.single:
             return self.single[metric]
-        absent = 0.0 if metric.startswith(("stage.", "exits.")) else float("nan")
-        values = self.samples.get(metric, [absent] * self.replications)
-        return estimated(metric, values, is_random=self.is_random)
+        return estimated(metric, self.values(metric), is_random=self.is_random)
+
+    def values(self, metric: str) -> list[float]:
+        """A metric of each replication; what the guest or host does not have is not a number."""
+        return _values(self.samples, metric)
 
     def against_first(self, metric: str = "added") -> Paired:
         """A metric less the first policy's, replication by replication."""
-        return compare_pair(self.baseline[metric], self.samples[metric],
-                            unit=self.estimate(metric).unit)  # fmt: skip
+        return compare_pair(_values(self.baseline, metric), self.values(metric),
+                            unit=unit_of(metric))  # fmt: skip
 
     @property
     def replications(self) -> int:
@@ -230,17 +240,21 @@ class BlockOutcome:
 
         The best is among them with the intervals' confidence, whatever the number of policies
         (`statistics.best_set`); where nothing is left to chance, the numbers themselves decide.
+
+        Raises:
+            InputError: no such metric.
         """
         usable = self.usable
         if not usable:
             return []
-        sums = [sum(outcome.samples[metric]) for outcome in usable]
+        refuse_unknown(metric, {name for outcome in usable for name in outcome.samples})
+        larger = is_better_larger(metric)
+        values = [outcome.values(metric) for outcome in usable]
         if usable[0].is_random:
-            kept = best_set({str(n): o.samples[metric] for n, o in enumerate(usable)})
-            numbers = sorted((int(n) for n in kept), key=sums.__getitem__)
-        else:
-            numbers = [n for n, value in enumerate(sums) if value == min(sums)]
-        return [usable[n] for n in numbers]
+            kept = best_set({str(n): own for n, own in enumerate(values)}, larger_is_better=larger)
+            return [usable[int(n)] for n in kept]
+        best = (max if larger else min)(own[0] for own in values)
+        return [outcome for outcome, own in zip(usable, values, strict=True) if own[0] == best]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,6 +311,8 @@ def compare(
 
 def _compare_block(runner: _Runner, precision: Precision | None, budget: int) -> BlockOutcome:
     wanted = runner.opened.replications
+    if precision is not None:
+        wanted = min(wanted, budget)
     while True:
         runner.run_up_to(wanted)
         outcomes = runner.outcomes()
@@ -387,7 +403,7 @@ class _Runner:
                 scales=tuple(self.block.workloads),
                 is_random=self.opened.is_random,
                 with_cpus=self.opened.scenario.cpus is not None,
-                single=runs.single,
+                single=runs.single if len(runs.metrics) == 1 else {},
             )
             for runs, own in zip(self.policies, samples, strict=True)
         ]
@@ -426,6 +442,11 @@ def by_name(replications: Sequence[Metrics]) -> Samples:
     """Metrics of replications side by side; what one of them lacks is 0 there."""
     names = dict.fromkeys(name for metrics in replications for name in metrics)
     return {name: [metrics.get(name, 0.0) for metrics in replications] for name in names}
+
+
+def _values(samples: Samples, metric: str) -> list[float]:
+    absent = 0.0 if metric.startswith(("stage.", "exits.")) else float("nan")
+    return samples.get(metric, [absent] * len(samples["added"]))
 
 
 def _within(result: RunResult, cut: Cut) -> dict[str, Estimate]:

@@ -47,9 +47,15 @@ class Cut:
 def mean_latencies(results: Sequence[RunResult]) -> Latencies:
     """Latency of each vCPU's i-th access, averaged over vCPUs and replications, in ps.
 
-    As long as the vCPU that made fewest accesses. The runs must have kept their rows.
+    As long as the vCPU that made fewest accesses; interrupt contexts are no vCPUs. The runs must
+    have kept their rows.
     """
-    series = [latencies for result in results for latencies in _by_vcpu(result).values()]
+    series = [
+        latencies
+        for result in results
+        for vcpu, latencies in _by_vcpu(result).items()
+        if vcpu < result.vcpus
+    ]
     least = min(len(latencies) for latencies in series)
     means: Latencies = np.mean([latencies[:least] for latencies in series], axis=0)
     return means
@@ -75,10 +81,12 @@ def trimmed(result: RunResult, cut: Cut) -> RunResult:
     resources and finishing times are still the whole run's.
     """
     summary = Summary(result.summary.stages)
+    begun: dict[int, int] = {}
     for block in sorted(result.summary.rows, key=lambda block: (block.vcpu, block.first)):
-        skipped = cut.accesses - block.first
-        if skipped < len(block.due):
-            summary.add(_behind(block, max(skipped, 0)))
+        skipped = min(max(cut.accesses - block.first, 0), len(block.due))
+        if skipped:
+            begun[block.vcpu] = int(block.operation[skipped - 1])
+        summary.add(_behind(block, skipped, begun.get(block.vcpu, -1)))
     summary.finish()
     return replace(result, summary=summary)
 
@@ -102,16 +110,12 @@ def _by_vcpu(result: RunResult) -> dict[int, Latencies]:
     return {vcpu: np.concatenate(blocks) for vcpu, blocks in parts.items()}
 
 
-def _behind(block: Records, skipped: int) -> Records:
-    """A block without its first rows; what is left of an operation cut through is none."""
-    if skipped == 0:
-        return block
+def _behind(block: Records, skipped: int, begun: int) -> Records:
+    """A block without its first rows; what is left of an operation begun before is none."""
     columns = {
         name: getattr(block, name)[skipped:]
         for name in ("operation", "due", "start", "resume", "stall", "posted", "done", "exits",
                      "stages")
     }  # fmt: skip
-    operation = columns["operation"].copy()
-    operation[operation == block.operation[skipped - 1]] = -1
-    columns["operation"] = operation
+    columns["operation"] = np.where(columns["operation"] == begun, -1, columns["operation"])
     return replace(block, first=block.first + skipped, **columns)

@@ -16,9 +16,9 @@ from itertools import product
 from math import prod
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from vmexit_sim.configuration import Configured
+from vmexit_sim.configuration import Configured, misfit
 from vmexit_sim.errors import InputError, nearest
 from vmexit_sim.study.sweep.constraint import Constraint
 from vmexit_sim.study.sweep.factor import Factor
@@ -42,6 +42,13 @@ class Design(Configured):
     kind: Literal["grid", "latin-hypercube", "sobol"] = "grid"
     points: Annotated[int, Field(ge=1, le=MOST_POINTS)] | None = None
     seed: Annotated[int, Field(ge=0, le=2**63)] = 1
+
+    @model_validator(mode="after")
+    def _counted(self) -> Design:
+        if self.kind == "grid" and self.points is not None:
+            raise misfit("states how many points a grid has, which its factors decide",
+                         value=self.points, mend='leave it out, or take kind = "sobol"')  # fmt: skip
+        return self
 
 
 def points(

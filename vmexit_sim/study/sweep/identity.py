@@ -6,7 +6,7 @@ A stored result may be used again as long as nothing has changed that it depends
   the content of recordings. Titles, sources and file names that no result shows are left out;
 * the code that computes it: every module of this package that takes part, without its comments,
   docstrings and layout; of the mechanisms and generators those alone that the point uses;
-* NumPy's version, since its generators draw.
+* NumPy's version, since its generators draw, and Python's, by whose grammar code is read.
 
 So another comment invalidates nothing, and another mechanism's code only the points that use it.
 """
@@ -18,15 +18,17 @@ import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from importlib.util import find_spec
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import numpy as np
 
 from vmexit_sim import catalog
 from vmexit_sim.device import load_devices
+from vmexit_sim.errors import InputError
 from vmexit_sim.hypervisor.platform import load_platform
 from vmexit_sim.mechanisms import Mechanism, name_of
 from vmexit_sim.mechanisms.as_recorded import AsRecorded
@@ -89,10 +91,14 @@ class Identity:
         run = {"cpus", "time_slice", "seed", "replications", "study", "name"}
         stated = {
             "platform": self._once(
-                _platform, scenario.platform, beside("platform"), _text(scenario.costs)
+                _platform,
+                scenario.platform,
+                beside("platform"),
+                _text(scenario.costs),
+                beside("costs"),
             ),
             "policies": [content for content, _ in policies],
-            "devices": self._once(_devices, scenario.devices, path),
+            "devices": self._once(_devices, scenario.devices, beside("devices")),
             "guests": [content for content, _ in guests],
             "blocks": [
                 block.model_dump(mode="json", exclude={"guest"}) for block in scenario.blocks
@@ -110,8 +116,8 @@ class Identity:
         return self._known[key]
 
 
-def _platform(name: str, beside: Path | None, costs: str) -> str:
-    platform = load_platform(name, beside, json.loads(costs))
+def _platform(name: str, beside: Path | None, costs: str, stated_in: Path | None) -> str:
+    platform = load_platform(name, beside, json.loads(costs), stated_in)
     return _digest(_essence(platform.model_dump(mode="json")))
 
 
@@ -133,7 +139,12 @@ def _mechanism(mechanism: Mechanism) -> dict[str, Any]:
     kind = type(mechanism)
     stated = {"name": name_of(mechanism), **mechanism.model_dump(mode="json")}
     if kind.__module__.partition(".")[0] != PACKAGE:  # a user's own: no module of ours holds it
-        stated["code"] = _plain(inspect.getsource(kind))
+        try:
+            stated["code"] = _plain(inspect.getsource(kind))
+        except (OSError, TypeError):  # typed at a prompt
+            raise InputError("has no source file, so that its results cannot be told from those of "
+                             "another version", value=stated["name"],
+                             mend="put the mechanism into a file") from None  # fmt: skip
     return stated
 
 
@@ -156,11 +167,11 @@ def _guest(guest: Any, beside: Path | None) -> tuple[Any, str | None]:
 @lru_cache(maxsize=64)
 def _content(path: Path, *version: int) -> str:
     """The digest of a file as it was when it last changed."""
-    with path.open("rb") as file:
-        digest = sha256()
-        while part := file.read(2**20):
-            digest.update(part)
-    return digest.hexdigest()
+    try:
+        with path.open("rb") as file:
+            return file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", file=path) from None
 
 
 def _essence(data: Any) -> Any:
@@ -204,16 +215,22 @@ def _module(name: str) -> tuple[str, tuple[str, ...]]:
     spec = find_spec(name) if name.partition(".")[0] == PACKAGE else None
     if spec is None or spec.origin is None:
         return "", ()
-    source = Path(spec.origin).read_text(encoding="utf-8")
-    return _plain(source), tuple(_imports(ast.parse(source)))
+    return _understood(Path(spec.origin).read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=1024)
+def _understood(source: str) -> tuple[str, tuple[str, ...]]:
+    tree = ast.parse(source)
+    return _bare(tree), tuple(_imports(tree))
 
 
 def _imports(tree: ast.Module) -> Iterable[str]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module is not None:
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, "imports are absolute here"
+            yield str(node.module)
             names = [f"{node.module}.{alias.name}" for alias in node.names]
-            inner = [name for name in names if _is_module(name)]
-            yield from inner or [node.module]
+            yield from (name for name in names if _is_module(name))
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
 
@@ -230,10 +247,20 @@ def _is_module(name: str) -> bool:
 
 def _plain(source: str) -> str:
     """Code without comments, docstrings and layout."""
-    tree = ast.parse(inspect.cleandoc(source) if source[:1].isspace() else source)
+    return _bare(ast.parse(dedent(source)))
+
+
+def _bare(tree: ast.Module) -> str:
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                node.body = node.body[1:]
+            node.body = [line for line in node.body if not _is_text(line)]
     return ast.dump(tree)
+
+
+def _is_text(line: ast.stmt) -> bool:
+    """Whether a line is a docstring: of what it stands in, or of what stands before it."""
+    return (
+        isinstance(line, ast.Expr)
+        and isinstance(line.value, ast.Constant)
+        and isinstance(line.value.value, str)
+    )

@@ -88,6 +88,9 @@ class Results:
         if not full:
             values = values.set_index("point")
             made = made.assign_coords({name: ("point", values[name]) for name in names})
+        text = [name for name in made.coords if made[name].dtype.kind not in "if"]
+        made = made.assign_coords({name: (made[name].dims, made[name].values.astype(str))
+                                   for name in text})  # fmt: skip
         for name, unit in self.factors.items():
             made[name].attrs["unit"] = unit
         return made

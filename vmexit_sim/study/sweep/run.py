@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +13,13 @@ from typing import Any
 from vmexit_sim.engine import EngineName
 from vmexit_sim.errors import InputError
 from vmexit_sim.scenario import checked_scenario
+from vmexit_sim.study.sweep.dispatch import run_tasks
 from vmexit_sim.study.sweep.identity import Identity
 from vmexit_sim.study.sweep.results import Results, open_results, write_results
 from vmexit_sim.study.sweep.store import RESULTS, Store
 from vmexit_sim.study.sweep.study_file import Plan, Point
 from vmexit_sim.study.sweep.work import Answer, Task, compute
-from vmexit_sim.study.sweep.workers import InProcess, Workers, run_tasks
+from vmexit_sim.study.sweep.workers import InProcess, Workers
 
 PROBES = 3
 """Points on which the time of the others is estimated."""
@@ -35,7 +37,8 @@ class Outcome:
         points: how many points it has.
         computed: how many were computed this time.
         stored: how many were there before.
-        failures: by the point's number, why it failed; the whole text stands in the folder.
+        failures: by the point's number, why its scenario does not fit, or why it failed; of the
+            latter the text stands in the folder as well.
         seconds: how long this time took.
     """
 
@@ -95,8 +98,14 @@ class _Keyed:
 
     def task(self, point: Point, engine: EngineName = "auto") -> Task:
         """A point as it is sent to a worker."""
-        return Task(key=self.keys[point.number], scenario=point.scenario, path=self.plan.path,
-                    elsewhere=self.plan.elsewhere, engine=engine)  # fmt: skip
+        elsewhere = {key: _absolute(path) for key, path in self.plan.elsewhere.items()}
+        return Task(key=self.keys[point.number], scenario=point.scenario,
+                    path=_absolute(self.plan.path), elsewhere=elsewhere, engine=engine)  # fmt: skip
+
+
+def _absolute(path: Path | None) -> Path | None:
+    """A path that means the same wherever a worker stands."""
+    return None if path is None else path.absolute()
 
 
 Progress = Callable[[int, int], None]
@@ -121,7 +130,8 @@ def run_study(
         folder: where results are, or belong.
         workers: where tasks run; None: in this process. They are not closed.
         engine: what runs it; the numbers are the same.
-        progress: told of each point that is through, those that were there before first.
+        progress: told of each point that is through, those that were there before, and those that
+            do not fit, first.
 
     Raises:
         InputError: no point fits, or the folder cannot be used.
@@ -135,8 +145,8 @@ def run_study(
         numbers.setdefault(key, []).append(number)
     with store.locked():
         missing = [key for key in numbers if not store.holds(key)]
-        through = len(plan.points) - len(keyed.bad) - sum(len(numbers[key]) for key in missing)
-        stored = through
+        through = len(plan.points) - sum(len(numbers[key]) for key in missing)
+        stored = through - len(keyed.bad)
         failures = dict(keyed.bad)
         tell = progress or (lambda done, of: None)
         tell(through, len(plan.points))
@@ -189,7 +199,7 @@ def _estimate(tasks: Sequence[Task]) -> float | None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["vmexit_sim.study.sweep.preload"])
     here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_probe, args=(few, there), daemon=True)
+    process = context.Process(target=_probe, args=(few, Path.cwd(), there), daemon=True)
     process.start()
     there.close()
     try:
@@ -204,6 +214,7 @@ def _estimate(tasks: Sequence[Task]) -> float | None:
     return sum(answer.seconds for answer in answers) / len(answers) * len(tasks)
 
 
-def _probe(tasks: Sequence[Task], told: Any) -> None:
+def _probe(tasks: Sequence[Task], folder: Path, told: Any) -> None:
+    os.chdir(folder)
     compute(tasks[:1])  # engines are made ready once
     told.send(compute(tasks))

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from vmexit_sim.errors import InputError
 from vmexit_sim.output import write_whole
@@ -52,8 +52,7 @@ class Store:
             for each in (self.points, self.failed):
                 each.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"cannot hold results: {error.strerror}", file=folder,
-                             mend="name another folder with --output") from None  # fmt: skip
+            raise self._unusable(error) from None
         self._files: dict[str, Path] = {}
 
     @contextmanager
@@ -63,16 +62,29 @@ class Store:
         Raises:
             InputError: somebody else does.
         """
-        with (self.folder / "lock").open("w") as lock:
+        with self._lock_file() as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 raise InputError("is in use by another run", file=self.folder,
                                  mend="wait for it, or name another folder") from None  # fmt: skip
-            for partial in self.points.glob("*.partial"):  # of a run that was killed
-                partial.unlink()
+            except OSError as error:
+                raise self._unusable(error) from None
+            for folder in (self.folder, self.points, self.failed):
+                for partial in folder.glob("*.partial"):  # of a run that was killed
+                    partial.unlink()
             self._files = {path.name.partition("-")[0]: path for path in self._all_points()}
             yield
+
+    def _lock_file(self) -> IO[str]:
+        try:
+            return (self.folder / "lock").open("w")
+        except OSError as error:
+            raise self._unusable(error) from None
+
+    def _unusable(self, error: OSError) -> InputError:
+        return InputError(f"cannot hold results: {error.strerror}", file=self.folder,
+                          mend="name another folder with --output")  # fmt: skip
 
     def _all_points(self) -> Iterator[Path]:
         with os.scandir(self.points) as entries:
@@ -80,14 +92,21 @@ class Store:
         return (self.points / name for name in names)
 
     def holds(self, key: str) -> bool:
-        """Whether a point's result is there and sound; one that is damaged is put aside."""
+        """Whether a point's result is there and sound; one that is damaged is put aside.
+
+        Raises:
+            InputError: its file cannot be read.
+        """
         path = self._files.get(key)
         if path is None:
             return False
-        if _checksum(path.read_bytes()) == path.stem.partition("-")[2]:
-            return True
-        self.quarantine.mkdir(exist_ok=True)
-        path.replace(self.quarantine / path.name)
+        try:
+            if _checksum(path.read_bytes()) == path.stem.partition("-")[2]:
+                return True
+            self.quarantine.mkdir(exist_ok=True)
+            path.replace(self.quarantine / path.name)
+        except OSError as error:
+            raise InputError(f"cannot be read or put aside: {error.strerror}", file=path) from None
         del self._files[key]
         return False
 

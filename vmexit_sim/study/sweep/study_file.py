@@ -159,14 +159,15 @@ def plan(study: Study, path: Path | None = None) -> Plan:
         InputError: the scenario is not there, a place leads nowhere, or no point is left.
     """
     if isinstance(study.scenario, str):
-        data, origin = scenario_data(study.scenario, path)
+        with _at(path, "scenario"):
+            data, origin = scenario_data(study.scenario, path)
     else:
         data, origin = {"name": study.name, **study.scenario}, path
     places = [*study.changes, *(place for f in study.factors.values() for place in f.places)]
     data = inlined(data, places, origin)
     for place, value in study.changes.items():
         with _at(path, f"set.{place}"):
-            data = with_value(data, place, value)
+            data = with_value(data, place, _found(place, value, path))
     rules = []
     for text in study.constraints:
         with _at(path, None):
@@ -179,7 +180,7 @@ def plan(study: Study, path: Path | None = None) -> Plan:
         for name, value in values.items():
             for place in study.factors[name].places:
                 with _at(path, f"factors.{name}"):
-                    scenario = with_value(scenario, place, value)
+                    scenario = with_value(scenario, place, _found(place, value, path))
         if study.seeds == "own":
             scenario = {**scenario, "seed": _own_seed(scenario.get("seed", DEFAULT_SEED), number)}
         made.append(Point(number=number, values=values, scenario=scenario))
@@ -198,8 +199,7 @@ def inlined(data: dict[str, Any], places: list[str], beside: Path | None) -> dic
     A guest that is a workload's name becomes what that workload's file says, so that its
     parameters can be set.
     """
-    into_guests = any(parts_of(p)[0] == "blocks" and "guest" in parts_of(p)[:-1] for p in places)
-    if not into_guests:
+    if not any(_leads_into_a_guest(parts_of(place)) for place in places):
         return data
     blocks = []
     for block in data.get("blocks", ()):
@@ -210,6 +210,27 @@ def inlined(data: dict[str, Any], places: list[str], beside: Path | None) -> dic
             block = {"name": file.stem, **block, "guest": stated}
         blocks.append(block)
     return {**data, "blocks": blocks}
+
+
+NAMES = ("trace", "table", "workload")
+"""A guest's keys that name a file."""
+
+
+def _leads_into_a_guest(parts: list[str]) -> bool:
+    return parts[0] == "blocks" and "guest" in parts[:-1] and parts[-1] not in NAMES
+
+
+def _found(place: str, value: Any, path: Path | None) -> Any:
+    """A value in which a guest's file that lies beside the study is named so that it is found."""
+    parts = parts_of(place)
+    if path is None or parts[0] != "blocks":
+        return value
+    if isinstance(value, dict):
+        return {key: _found(f"{place}.{key}" if key in NAMES else place, part, path)
+                for key, part in value.items()}  # fmt: skip
+    if parts[-1] in NAMES and isinstance(value, str) and (path.parent / value).is_file():
+        return str((path.parent / value).absolute())
+    return value
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from vmexit_sim.errors import VmexitError
 from vmexit_sim.scenario import checked_scenario, open_scenario
 from vmexit_sim.statistics import Estimate, exact
 from vmexit_sim.study.compare import Comparison, PolicyOutcome, compare
+from vmexit_sim.study.sweep.identity import Identity
 
 ROWS = (
     ("block", "str"), ("policy", "str"), ("metric", "str"), ("value", "f8"), ("low", "f8"),
@@ -65,16 +66,28 @@ class Answer:
     seconds: float
 
 
-def compute(tasks: Sequence[Task]) -> list[Answer]:
-    """Compute some points; one that fails keeps its traceback, and the others go on."""
-    return [_answer(task) for task in tasks]
+def compute(tasks: Sequence[Task], *, check: bool = False) -> list[Answer]:
+    """Compute some points; one that fails keeps its traceback, and the others go on.
+
+    Args:
+        tasks: one for each point.
+        check: whether code and models might be others here than where the tasks come from; a point
+            that would not be what its key says then fails.
+    """
+    identity = Identity() if check else None
+    return [_answer(task, identity) for task in tasks]
 
 
-def _answer(task: Task) -> Answer:
+def _answer(task: Task, identity: Identity | None) -> Answer:
     begun = perf_counter()
     content, failure = None, ""
     try:
         scenario = checked_scenario(task.scenario, task.path)
+        if identity and identity.key(scenario, task.path, task.elsewhere) != task.key:
+            raise VmexitError(
+                "this worker would compute something else: its vmexit-sim, its models, its NumPy "
+                "or its Python is another"
+            )
         opened = open_scenario(scenario, task.path, task.elsewhere)
         content = _packed(compare(opened, engine=task.engine), scenario.seed)
     except VmexitError as error:

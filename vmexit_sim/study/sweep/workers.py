@@ -1,9 +1,6 @@
 """Workers: where a study's tasks run, behind the standard executor protocol.
 
-One loop submits tasks and takes what comes back, whatever the executor: this process, processes on
-this machine, or a Dask cluster. Points are grouped so that a task is worth its overhead, and no
-more are under way than keep the workers busy. A worker that dies takes no result with it: its
-points are tried again, one at a time, and one that kills its worker twice has failed.
+This process, processes on this machine, or a Dask cluster; `dispatch` sends tasks to any of them.
 """
 
 from __future__ import annotations
@@ -12,28 +9,14 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    CancelledError,
-    Executor,
-    Future,
-    ProcessPoolExecutor,
-    wait,
-)
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any, Protocol
 
 from vmexit_sim.errors import InputError, VmexitError
-from vmexit_sim.study.sweep.work import Answer, Task, compute
-
-LARGEST_GROUP = 256
-"""Most points of one task."""
-
-ATTEMPTS = 2
-"""How often a point may take its worker with it before it has failed."""
 
 
 class Workers(Protocol):
@@ -41,9 +24,11 @@ class Workers(Protocol):
 
     Attributes:
         worth: how long a task should take at least, in seconds, to be worth its overhead.
+        is_remote: whether code and files may be others there than here.
     """
 
     worth: float
+    is_remote: bool
 
     @property
     def depth(self) -> int:
@@ -76,6 +61,7 @@ class InProcess:
 
     depth = 1
     worth = 0.0
+    is_remote = False
 
     def __init__(self) -> None:
         self._executor = _Here()
@@ -103,6 +89,7 @@ class Processes:
     """
 
     worth = 0.1
+    is_remote = False
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -112,12 +99,34 @@ class Processes:
         self._pool: ProcessPoolExecutor | None = None
 
     def executor(self) -> Executor:
-        """The pool; a new one if a worker's death broke it."""
+        """The pool; a new one if a worker's death broke it.
+
+        Raises:
+            VmexitError: its processes do not even begin.
+        """
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(
-                self.count, mp_context=self._context, initializer=_begin_worker
+            self._pool = self._begun() or self._begun()
+        if self._pool is None:
+            raise VmexitError(
+                "worker processes die as soon as they begin; a script that starts them does so "
+                'below `if __name__ == "__main__":`, for each of them reads it again'
             )
         return self._pool
+
+    def _begun(self) -> ProcessPoolExecutor | None:
+        """A pool whose first process works; None: it died."""
+        pool = ProcessPoolExecutor(
+            self.count, mp_context=self._context, initializer=_begin_worker, initargs=(Path.cwd(),)
+        )
+        try:
+            pool.submit(_nothing).result()
+        except BrokenProcessPool:
+            pool.shutdown(wait=True)
+            return None
+        except BaseException:  # interrupted meanwhile
+            _end(pool)
+            raise
+        return pool
 
     def is_broken(self, error: BaseException) -> bool:
         """A pool breaks as a whole when one of its workers dies."""
@@ -133,15 +142,25 @@ class Processes:
         if self._pool is None:
             return
         if at_once:
-            for process in multiprocessing.active_children():
-                process.terminate()
+            _end(self._pool)
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._pool = None
 
 
-def _begin_worker() -> None:
-    """Leave interrupts to the parent, and end when it does."""
+def _end(pool: ProcessPoolExecutor) -> None:
+    """End a pool's processes, whatever they are at."""
+    for process in list((pool._processes or {}).values()):  # Python 3.14: terminate_workers()
+        process.terminate()
+
+
+def _nothing() -> None:
+    pass
+
+
+def _begin_worker(folder: Path) -> None:
+    """Leave interrupts to the parent, stand where it does, and end when it does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.chdir(folder)
     parent = multiprocessing.parent_process()
     assert parent is not None, "a worker has one"
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
@@ -163,6 +182,7 @@ class Cluster:
     """
 
     worth = 1.0
+    is_remote = True
 
     def __init__(self, address: str) -> None:
         try:
@@ -200,89 +220,3 @@ class Cluster:
         """Leave the cluster, which goes on."""
         self._executor.shutdown(wait=not at_once)
         self._client.close()
-
-
-def run_tasks(tasks: Sequence[Task], workers: Workers) -> Iterator[Answer]:
-    """Compute tasks, and hand over each answer as soon as it is there, in no stated order.
-
-    Args:
-        tasks: one for each point.
-        workers: where.
-
-    Raises:
-        VmexitError: tasks cannot be run at all.
-    """
-    ahead, suspects = deque(tasks), deque[Task]()
-    deaths: Counter[str] = Counter()
-    group = 1
-    under_way: dict[Future[list[Answer]], list[Task]] = {}
-    try:
-        while ahead or suspects or under_way:
-            if suspects and not under_way:
-                _submit([suspects.popleft()], under_way, workers)
-            while ahead and not suspects and len(under_way) < workers.depth:
-                size = min(group, max(1, len(ahead) // (4 * workers.depth)))
-                _submit([ahead.popleft() for _ in range(size)], under_way, workers)
-            for future in wait(under_way, return_when=FIRST_COMPLETED).done:
-                taken = under_way.pop(future, None)
-                if taken is None:  # its pool broke, and it was seen to with another
-                    continue
-                error = _error(future)
-                if error is None:
-                    answers = future.result()
-                    yield from answers
-                    group = _group(answers, workers.worth)
-                elif workers.is_broken(error):
-                    lost = [*taken, *_also_lost(under_way)]
-                    deaths.update(task.key for task in lost if len(lost) == 1)
-                    for task in lost:
-                        if deaths[task.key] < ATTEMPTS:
-                            suspects.append(task)
-                        else:
-                            yield Answer(key=task.key, content=None, seconds=0.0, failure=DIED)
-                else:
-                    raise VmexitError(
-                        f"tasks cannot be run: {error!r}; is this version of vmexit-sim "
-                        "installed where they go?"
-                    ) from error
-    finally:
-        for future in under_way:
-            future.cancel()
-
-
-DIED = (
-    f"the process that computed this point, and no other, died {ATTEMPTS} times: it was killed, or "
-    "the machine ran out of memory\n"
-)
-
-
-def _submit(
-    taken: list[Task], under_way: dict[Future[list[Answer]], list[Task]], workers: Workers
-) -> None:
-    """Send off a task; if the workers broke meanwhile, it shares their fate."""
-    future: Future[list[Answer]]
-    try:
-        future = workers.executor().submit(compute, taken)
-    except BrokenProcessPool as error:
-        future = Future()
-        future.set_exception(error)
-    under_way[future] = taken
-
-
-def _error(future: Future[list[Answer]]) -> BaseException | None:
-    try:
-        return future.exception()
-    except CancelledError as error:
-        return error
-
-
-def _also_lost(under_way: dict[Future[list[Answer]], list[Task]]) -> list[Task]:
-    """The tasks that a broken pool took with it; a cluster goes on with the others."""
-    broken = [f for f in under_way if f.done() and isinstance(_error(f), BrokenProcessPool)]
-    return [task for future in broken for task in under_way.pop(future)]
-
-
-def _group(answers: Sequence[Answer], worth: float) -> int:
-    """How many points make a task worth its overhead, going by the last one."""
-    seconds = sum(answer.seconds for answer in answers) / len(answers)
-    return max(1, min(LARGEST_GROUP, int(worth / max(seconds, 1e-6))))
