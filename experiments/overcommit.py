@@ -13,7 +13,7 @@ from vmexit_sim.present.colours import policy_colour
 from vmexit_sim.present.experiment import Options, print_table, run_experiment
 from vmexit_sim.present.figures import Lines, line_panels
 from vmexit_sim.present.text import number_text, time_text
-from vmexit_sim.study.compare import PolicyOutcome
+from vmexit_sim.study.outcome import PolicyOutcome
 from vmexit_sim.study.overcommit import keeps_up, overcommitted
 
 CPUS, SLICES = 4, ("300 us", "1 ms", "3 ms")

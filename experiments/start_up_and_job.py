@@ -13,7 +13,8 @@ from vmexit_sim.present.experiment import Options, print_table, run_experiment, 
 from vmexit_sim.present.figures import dots
 from vmexit_sim.present.text import time_text
 from vmexit_sim.scenario import find_scenario, open_scenario
-from vmexit_sim.study.compare import PolicyOutcome, compare
+from vmexit_sim.study.compare import compare
+from vmexit_sim.study.outcome import PolicyOutcome
 
 PAIRS = {"net-e1000": "net-virtio", "blk-ide": "blk-virtio"}
 LATE = {"by Linux": "linux-default", "batched": "batched-recorded", "idioms": "batched-idioms"}

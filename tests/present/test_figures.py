@@ -15,7 +15,8 @@ from vmexit_sim.errors import InputError
 from vmexit_sim.present import colours, figures
 from vmexit_sim.present.figures import Bars, Crossing, Lines, Reference
 from vmexit_sim.scenario import Scenario, open_scenario
-from vmexit_sim.study.compare import BlockOutcome, compare
+from vmexit_sim.study.compare import compare
+from vmexit_sim.study.outcome import BlockOutcome
 
 POLICIES = ["linux-default", "read-only-pages", "hypercall", "bare-metal"]
 

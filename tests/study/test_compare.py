@@ -11,7 +11,8 @@ from vmexit_sim.configuration import checked
 from vmexit_sim.errors import InputError
 from vmexit_sim.scenario import Scenario, open_scenario
 from vmexit_sim.statistics import Precision
-from vmexit_sim.study.compare import BlockOutcome, compare
+from vmexit_sim.study.compare import compare
+from vmexit_sim.study.outcome import BlockOutcome
 
 US = 1_000_000
 CALM = {"kind": "spread", "operations": 4, "accesses_per_operation": 5, "between": "1 us",

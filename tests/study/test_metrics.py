@@ -13,7 +13,6 @@ from vmexit_sim.errors import InputError
 from vmexit_sim.guest.table import Space, make_table
 from vmexit_sim.guest.table_file import save_table
 from vmexit_sim.scenario import Scenario, open_scenario
-from vmexit_sim.study.compare import lowered_for, run_once
 from vmexit_sim.study.metrics import (
     Metrics,
     estimated,
@@ -23,6 +22,7 @@ from vmexit_sim.study.metrics import (
     refuse_unknown,
     unit_of,
 )
+from vmexit_sim.study.replication import lowered_for, run_once
 
 US = 1_000_000
 CALM = {"kind": "spread", "operations": 4, "accesses_per_operation": 5, "between": "1 us",

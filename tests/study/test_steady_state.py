@@ -14,7 +14,8 @@ from vmexit_sim.scenario import Scenario, open_scenario
 from vmexit_sim.statistics.batch_means import BATCHES
 from vmexit_sim.statistics.quantiles import QUANTILE_BATCHES
 from vmexit_sim.steps import Role, Stage
-from vmexit_sim.study.compare import BlockOutcome, compare
+from vmexit_sim.study.compare import compare
+from vmexit_sim.study.outcome import BlockOutcome
 from vmexit_sim.study.steady_state import (
     Cut,
     find_cut,

@@ -35,7 +35,9 @@ from vmexit_sim.steps import (
     stamp,
 )
 from vmexit_sim.streams import Streams
-from vmexit_sim.study.compare import Comparison, compare, lowered_for
+from vmexit_sim.study.compare import compare
+from vmexit_sim.study.outcome import Comparison
+from vmexit_sim.study.replication import lowered_for
 from vmexit_sim.study.twin import Standing, Twin, twins
 from vmexit_sim.study.twin.own_draws import Demands, own_draws
 

@@ -123,7 +123,7 @@ def run(
     json
         Print one JSON document instead of tables.
     """
-    from vmexit_sim.study.compare import lowered_for, run_once
+    from vmexit_sim.study.replication import lowered_for, run_once
 
     if records is not None:
         check_parquet(records, "--records")

@@ -14,7 +14,7 @@ from vmexit_sim.hypervisor.platform import Cost
 from vmexit_sim.measure.records import LATENCIES, RunResult
 from vmexit_sim.scenario import Loaded, Opened
 from vmexit_sim.statistics import Estimate, Paired
-from vmexit_sim.study.compare import BlockOutcome, Comparison, PolicyOutcome
+from vmexit_sim.study.outcome import BlockOutcome, Comparison, PolicyOutcome
 from vmexit_sim.units import format_time
 
 Document = dict[str, Any]

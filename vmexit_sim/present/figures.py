@@ -41,7 +41,7 @@ from vmexit_sim.present.drawing import (
     styled,
     tidy,
 )
-from vmexit_sim.study.compare import BlockOutcome
+from vmexit_sim.study.outcome import BlockOutcome
 from vmexit_sim.units import MICROSECOND, MILLISECOND, NANOSECOND, SECOND
 
 __all__ = [

@@ -23,7 +23,7 @@ from vmexit_sim.present.verdicts import direction, verdict
 from vmexit_sim.scenario import Opened
 from vmexit_sim.statistics import Paired, against, exact
 from vmexit_sim.steps import Role, Stage
-from vmexit_sim.study.compare import BlockOutcome, Comparison, PolicyOutcome
+from vmexit_sim.study.outcome import BlockOutcome, Comparison, PolicyOutcome
 from vmexit_sim.units import format_time
 
 GROUPS: tuple[tuple[str, frozenset[str]], ...] = (

@@ -15,7 +15,7 @@ from vmexit_sim.present.documents import configuration
 from vmexit_sim.present.terminal import rows
 from vmexit_sim.present.text import count_text, number_text, share_text, time_text
 from vmexit_sim.statistics import CONFIDENCE, Estimate, exact
-from vmexit_sim.study.compare import Comparison
+from vmexit_sim.study.outcome import Comparison
 from vmexit_sim.study.twin import Twin
 
 SIGNS = {"identity": "=", "exact": "=", "approximation": "≈"}

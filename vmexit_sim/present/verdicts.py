@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from vmexit_sim.present.text import number_text, share_text, time_text
 from vmexit_sim.statistics import Paired, compare_pair
-from vmexit_sim.study.compare import BlockOutcome, PolicyOutcome
+from vmexit_sim.study.outcome import BlockOutcome, PolicyOutcome
 
 MOST_REPLICATIONS = 100_000
 """Beyond so many more replications nobody would run them."""

@@ -29,9 +29,10 @@ import numpy as np
 from vmexit_sim.engine import EngineName
 from vmexit_sim.errors import InputError
 from vmexit_sim.statistics import CONFIDENCE, Estimate, best_set
-from vmexit_sim.study.compare import BlockOutcome, compare
+from vmexit_sim.study.compare import compare
 from vmexit_sim.study.contest import of_one_guest
 from vmexit_sim.study.metrics import is_better_larger, refuse_unknown
+from vmexit_sim.study.outcome import BlockOutcome
 from vmexit_sim.study.sweep.factor import Factor, column_value
 from vmexit_sim.study.sweep.study_file import Plan, Point, Study, plan
 

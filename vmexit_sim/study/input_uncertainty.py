@@ -35,7 +35,8 @@ from vmexit_sim.hypervisor.platform import Cost, Platform
 from vmexit_sim.scenario import Loaded, Opened
 from vmexit_sim.statistics import CONFIDENCE, Estimate
 from vmexit_sim.streams import Streams
-from vmexit_sim.study.compare import BlockOutcome, Comparison, lowered_for, run_once
+from vmexit_sim.study.outcome import BlockOutcome, Comparison
+from vmexit_sim.study.replication import lowered_for, run_once
 
 DRAWS = 200
 """How often the calibration is drawn; the ends of a 95 % interval then rest on 5 draws each."""

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from vmexit_sim.configuration import checked
 from vmexit_sim.scenario import Scenario, open_scenario
-from vmexit_sim.study.compare import PolicyOutcome, compare
+from vmexit_sim.study.compare import compare
+from vmexit_sim.study.outcome import PolicyOutcome
 from vmexit_sim.units import MICROSECOND
 
 EVERY = 250 * MICROSECOND

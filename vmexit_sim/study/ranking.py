@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from vmexit_sim.measure.records import ADDED
-from vmexit_sim.study.compare import BlockOutcome, PolicyOutcome
+from vmexit_sim.study.outcome import BlockOutcome, PolicyOutcome
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,11 +23,11 @@ from vmexit_sim.errors import InputError
 from vmexit_sim.program import Program
 from vmexit_sim.scenario import Opened
 from vmexit_sim.statistics import Estimate
-from vmexit_sim.study.compare import lowered_for
 from vmexit_sim.study.differences import Differences, sign
 from vmexit_sim.study.influence import Influence, influences, salib, share_of
 from vmexit_sim.study.metrics import is_better_larger
 from vmexit_sim.study.plausible import Plausible, plausible
+from vmexit_sim.study.replication import lowered_for
 from vmexit_sim.study.template import NO_VALUES, Template, template, with_cost, workers
 from vmexit_sim.study.threshold import Threshold, threshold
 

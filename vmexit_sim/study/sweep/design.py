@@ -47,7 +47,7 @@ class Design(Configured):
     def _counted(self) -> Design:
         if self.kind == "grid" and self.points is not None:
             raise misfit("states how many points a grid has, which its factors decide",
-                         value=self.points, mend='leave it out, or take kind = "sobol"')  # fmt: skip
+                         value=self.points, mend="leave it out, or sample")  # fmt: skip
         return self
 
 

@@ -20,7 +20,8 @@ from vmexit_sim.engine import EngineName
 from vmexit_sim.errors import VmexitError
 from vmexit_sim.scenario import checked_scenario, open_scenario
 from vmexit_sim.statistics import Estimate, exact
-from vmexit_sim.study.compare import Comparison, PolicyOutcome, compare
+from vmexit_sim.study.compare import compare
+from vmexit_sim.study.outcome import Comparison, PolicyOutcome
 from vmexit_sim.study.sweep.identity import Identity
 
 ROWS = (

@@ -14,8 +14,8 @@ from vmexit_sim.measure.records import RunResult
 from vmexit_sim.program import Op, Program
 from vmexit_sim.scenario import Loaded, Opened
 from vmexit_sim.statistics import Estimate, exact, mean
-from vmexit_sim.study.compare import PolicyOutcome
 from vmexit_sim.study.metrics import estimated
+from vmexit_sim.study.outcome import PolicyOutcome
 from vmexit_sim.study.twin.own_draws import Demands, OwnDraws
 
 Said = dict[str, Any]

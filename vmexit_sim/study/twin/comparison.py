@@ -13,7 +13,8 @@ from vmexit_sim.engine import EngineName
 from vmexit_sim.scenario import Loaded, Opened
 from vmexit_sim.statistics import Estimate
 from vmexit_sim.streams import Streams
-from vmexit_sim.study.compare import EXACT_ROWS, Comparison, PolicyOutcome, lowered_for, run_once
+from vmexit_sim.study.outcome import Comparison, PolicyOutcome
+from vmexit_sim.study.replication import EXACT_ROWS, lowered_for, run_once
 from vmexit_sim.study.twin.case import Case, Said
 from vmexit_sim.study.twin.closed_loop import closed_loop
 from vmexit_sim.study.twin.open_loop import stated_laws
