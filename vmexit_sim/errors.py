@@ -71,6 +71,10 @@ class SimulationError(VmexitError):
     """The model cannot go on, for instance because of a deadlock."""
 
 
+class NoKvm(VmexitError):
+    """This host cannot be probed: there is no /dev/kvm, or it may not be used."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A mend for an unknown name: the nearest known one, or the list of all of them."""
     names = sorted(known)

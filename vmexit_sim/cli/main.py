@@ -9,14 +9,17 @@ import sys
 
 from cyclopts import CycloptsError
 
-from vmexit_sim.cli import comparing, models, questions, studies, traces
+from vmexit_sim.cli import comparing, hosts, models, questions, studies, traces
 from vmexit_sim.cli.app import app
-from vmexit_sim.errors import InputError, VmexitError
+from vmexit_sim.errors import InputError, NoKvm, VmexitError
 
 USER_ERROR = 2
 """Exit status for input that cannot be used."""
 
-COMMANDS = (comparing, questions, studies, traces, models)
+NO_KVM = 3
+"""Exit status where there is no /dev/kvm to measure with."""
+
+COMMANDS = (comparing, questions, hosts, studies, traces, models)
 """The modules whose commands are registered by importing them."""
 
 
@@ -31,7 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(USER_ERROR)  # cyclopts has said what is wrong
     except VmexitError as error:
         print(f"vmexit-sim: {error}", file=sys.stderr)
-        sys.exit(USER_ERROR if isinstance(error, InputError) else 1)
+        sys.exit(_status_of(error))
     except KeyboardInterrupt:
         print("vmexit-sim: interrupted", file=sys.stderr)
         sys.exit(130)
@@ -43,6 +46,12 @@ def main(arguments: list[str] | None = None) -> None:
         _forget_output()
         sys.exit(1)
     sys.exit(0)
+
+
+def _status_of(error: VmexitError) -> int:
+    if isinstance(error, NoKvm):
+        return NO_KVM
+    return USER_ERROR if isinstance(error, InputError) else 1
 
 
 def _forget_output() -> None:
