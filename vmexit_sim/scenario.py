@@ -37,10 +37,11 @@ from vmexit_sim.device import DeviceCatalog, load_devices
 from vmexit_sim.errors import InputError, nearest
 from vmexit_sim.guest.emulation import Emulated
 from vmexit_sim.guest.generators import Generator
-from vmexit_sim.guest.qemu_trace import Trace, read_trace
+from vmexit_sim.guest.qemu_trace import Trace
 from vmexit_sim.guest.selection import select, selectable, with_deliveries
 from vmexit_sim.guest.table import AccessTable
 from vmexit_sim.guest.table_file import load_table
+from vmexit_sim.guest.trace_formats import read_any_trace
 from vmexit_sim.guest.workload import Recorded, Scaled, Workload
 from vmexit_sim.hypervisor.host import TIME_SLICE
 from vmexit_sim.hypervisor.platform import Platform, load_platform
@@ -64,7 +65,7 @@ DEFAULT_POLICIES: tuple[str, ...] = (
 
 
 class TraceGuest(Configured):
-    """A recorded guest: `trace` is a shipped one's name, or a QEMU trace log's path."""
+    """A recorded guest: `trace` is a shipped one's name, or the path of a QEMU or KVM log."""
 
     trace: str
 
@@ -343,8 +344,9 @@ def open_scenario(
     def stated_in(key: str) -> Path | None:
         return elsewhere.get(key, path)
 
-    with _at(path, "devices"):
-        devices = load_devices(str(catalog.find("devices", scenario.devices, path)))
+    beside = stated_in("devices")
+    with _at(beside, "devices"):
+        devices = load_devices(str(catalog.find("devices", scenario.devices, beside)))
     beside = stated_in("platform")
     with _at(beside, "platform"):
         platform = load_platform(scenario.platform, beside, scenario.costs, stated_in("costs"))
@@ -452,7 +454,7 @@ def load_workload(name: str, beside: Path | None = None) -> Any:
 @lru_cache(maxsize=16)
 def cached_trace(path: Path, devices: DeviceCatalog) -> Trace:
     """A trace, read once per process."""
-    return read_trace(path, devices)
+    return read_any_trace(path, devices)
 
 
 def scaled(workload: Any, scale: float) -> Workload:

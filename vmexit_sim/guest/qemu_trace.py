@@ -32,13 +32,14 @@ import numpy.typing as npt
 
 from vmexit_sim.device import ConfigRole, DeviceCatalog
 from vmexit_sim.errors import InputError
+from vmexit_sim.guest.access_log import ABSENT, AccessLog
 from vmexit_sim.guest.config_space import with_config_facts
 from vmexit_sim.guest.operations import with_operations
-from vmexit_sim.guest.qemu_log import ABSENT, LONGEST_GAP_US, LogReader
+from vmexit_sim.guest.qemu_log import LogReader
 from vmexit_sim.guest.table import AccessTable, Flag, Phase, Space, make_table
 from vmexit_sim.guest.trace_file import log_lines
 from vmexit_sim.guest.trace_phases import agents
-from vmexit_sim.units import MICROSECOND
+from vmexit_sim.units import LONGEST_PS, MICROSECOND
 
 _COMMAND, _DECODE_BITS = 0x4, 0x3
 
@@ -113,20 +114,38 @@ def read_trace(path: Path | str, catalog: DeviceCatalog, *, strict: bool = False
     if not log.rows:
         raise InputError("holds no access of a vCPU", file=path,
                          mend="is it a log of QEMU's -trace memory_region_ops_*?")  # fmt: skip
+    return trace_of(log, path, catalog, tick=MICROSECOND, notes=_notes(log))
+
+
+def trace_of(
+    log: AccessLog, path: Path, catalog: DeviceCatalog, *, tick: int, notes: list[str]
+) -> Trace:
+    """What a log held, as a table with phases, flags and operations.
+
+    Args:
+        log: a log that has been read to its end; it has rows.
+        path: the log.
+        catalog: what is known of devices.
+        tick: the unit of the rows' gaps, in ps.
+        notes: what people should know of the table.
+
+    Raises:
+        InputError: it lasts more than 53 days.
+    """
     names = tuple(log.names)
     columns = _columns(log, names, catalog)
-    if columns["gap"].sum(dtype=np.float64) > LONGEST_GAP_US:
+    if columns["gap"].sum(dtype=np.float64) > LONGEST_PS // tick:
         raise InputError("lasts longer than 53 days", file=path)
     order = np.lexsort((columns.pop("line"), columns["vcpu"]))
     columns = {name: column[order] for name, column in columns.items()}
     values: npt.NDArray[np.uint64] = columns.pop("value")
-    compute = columns.pop("gap") * MICROSECOND
+    compute = columns.pop("gap") * tick
     table = make_table(
         len(order),
         devices=names,
         origin=path.name,
         has_ecam=_lines(log, catalog, ConfigRole.ECAM) != (0, 0),
-        notes=_notes(log),
+        notes=notes,
         compute=compute,
         **columns,
     )
@@ -138,7 +157,7 @@ def read_trace(path: Path | str, catalog: DeviceCatalog, *, strict: bool = False
     )
 
 
-def _columns(log: LogReader, names: tuple[str, ...], catalog: DeviceCatalog) -> Columns:
+def _columns(log: AccessLog, names: tuple[str, ...], catalog: DeviceCatalog) -> Columns:
     """The rows as columns in the order of the log, with phase, agent and all flags."""
     types = {"value": np.uint64, "write": np.bool_}
     columns: Columns = {
@@ -186,7 +205,7 @@ def _mark_decode_toggles(columns: Columns) -> None:
 
 
 def _line_counts(
-    log: LogReader, names: tuple[str, ...], catalog: DeviceCatalog, table: AccessTable
+    log: AccessLog, names: tuple[str, ...], catalog: DeviceCatalog, table: AccessTable
 ) -> LineCounts:
     absent = table.has(Flag.ABSENT) & ~table.write
     regions = sorted({number for number, _ in log.by_region})
@@ -206,7 +225,7 @@ def _line_counts(
     )  # fmt: skip
 
 
-def _lines(log: LogReader, catalog: DeviceCatalog, role: ConfigRole) -> tuple[int, int]:
+def _lines(log: AccessLog, catalog: DeviceCatalog, role: ConfigRole) -> tuple[int, int]:
     """Lines of the regions that have a role in config accesses: (reads, writes)."""
     numbers = [n for name, n in log.names.items() if catalog.of(name).config is role]
     reads, writes = (sum(log.by_region[n, w] for n in numbers) for w in (False, True))
