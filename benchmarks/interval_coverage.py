@@ -375,7 +375,8 @@ def main() -> None:
     options = parser.parse_args()
     experiments = 50 if options.quick else options.experiments
     models = [model for model in MODELS if options.model in (None, model.name)]
-    sys.exit(coverage(models, experiments, options.replications, options.jobs))
+    failed = coverage(models, experiments, options.replications, options.jobs)
+    sys.exit(1 if failed else 0)
 
 
 @cache
