@@ -157,6 +157,10 @@ def test_a_tally_counts_exits(parts: list[list[int]]) -> None:
         assert tally.mean == sum(every) / len(every)
     else:
         assert tally.mean == 0.0
+    if len(every) > 1:
+        assert tally.sd == pytest.approx(np.std(every, ddof=1))
+    else:
+        assert tally.sd == 0.0
 
 
 def test_the_use_of_a_lock_and_of_a_mailbox() -> None:

@@ -250,7 +250,7 @@ class CompiledSimulation:
 
     def _exits(self) -> list[ExitTally]:
         return [
-            ExitTally(reason, *map(int, tally))
+            _tally(reason, tally)
             for reason, tally in zip(self.program.reasons, self.tallies, strict=True)
             if tally[k.T_SAMPLES]
         ]
@@ -292,3 +292,17 @@ class CompiledSimulation:
                 for actor in self._line(number)
             ]  # fmt: skip
         return deadlock_error(waiting)
+
+
+def _tally(reason: str, columns: npt.NDArray[np.int64]) -> ExitTally:
+    """What the loop has counted of one exit reason."""
+    values = [int(value) for value in columns]
+    words = values[k.T_SQUARES : k.T_SQUARES_2 + 1]
+    return ExitTally(
+        reason,
+        samples=values[k.T_SAMPLES],
+        total=values[k.T_TOTAL],
+        least=values[k.T_LEAST],
+        greatest=values[k.T_GREATEST],
+        squares=sum(word << (place * k.WORD_BITS) for place, word in enumerate(words)),
+    )

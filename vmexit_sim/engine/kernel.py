@@ -74,8 +74,11 @@ COUNTER, WHO, RUNNING_VCPUS, WORLD = range(4)
     Q_PRIORITY, Q_FIRST, Q_ROOM, Q_ITEMS,
 ) = range(14)  # fmt: skip
 
-# Columns of `tallies`.
-T_SAMPLES, T_TOTAL, T_LEAST, T_GREATEST = range(4)
+# Columns of `tallies`. The sum of squares is exact, in three words of 32 bits, each of which counts
+# on beyond them: it would not fit into one.
+T_SAMPLES, T_TOTAL, T_LEAST, T_GREATEST, T_SQUARES, T_SQUARES_1, T_SQUARES_2 = range(7)
+WORD_BITS, HALF_BITS = 32, 31
+WORD, HALF = (1 << WORD_BITS) - 1, 1 << HALF_BITS
 
 # Columns of `accesses`: what is recorded, what every access is, what the program's own columns
 # say, and last the booked time of each stage that any row books.
@@ -89,8 +92,8 @@ WHO_BITS = 20
 WHO_MASK = (1 << WHO_BITS) - 1
 ROOT = 1
 
-ROW_BITS, ACTOR_BITS, QUEUE_BITS, TALLY_BITS, NODE_BITS = 4, 4, 4, 2, 1
-ROW, ACTOR, QUEUE, TALLY, NODE = 16, 16, 16, 4, 2
+ROW_BITS, ACTOR_BITS, QUEUE_BITS, TALLY_BITS, NODE_BITS = 4, 4, 4, 3, 1
+ROW, ACTOR, QUEUE, TALLY, NODE = 16, 16, 16, 8, 2
 """Places that a row of the program, an actor, … takes: powers of two, so that finding it is a
 shift by a constant."""
 
@@ -265,8 +268,22 @@ def advance(
                         tally = (actors[own + A_REASON] & INDEX) << TALLY_BITS
                         tallies[tally + T_SAMPLES] += 1
                         tallies[tally + T_TOTAL] += time
-                        tallies[tally + T_LEAST] = min(tallies[tally + T_LEAST], time)
-                        tallies[tally + T_GREATEST] = max(tallies[tally + T_GREATEST], time)
+                        if time < tallies[tally + T_LEAST]:
+                            tallies[tally + T_LEAST] = time
+                        if time > tallies[tally + T_GREATEST]:
+                            tallies[tally + T_GREATEST] = time
+                        if time < HALF:  # 2 ms: nearly all
+                            square = time * time
+                            tallies[tally + T_SQUARES] += square & WORD
+                            tallies[tally + T_SQUARES_1] += square >> WORD_BITS
+                        else:
+                            high, low = time >> HALF_BITS, time & (HALF - 1)
+                            square, cross, top = low * low, low * high, high * high
+                            tallies[tally + T_SQUARES] += square & WORD
+                            tallies[tally + T_SQUARES_1] += (
+                                (square >> WORD_BITS) + (cross & WORD) + ((top & 3) << 30)
+                            )
+                            tallies[tally + T_SQUARES_2] += (cross >> WORD_BITS) + (top >> 2)
                     if marks & RESUME:
                         accesses[here + STALL] += clock - actors[own + A_OPENED]
                         if accesses[here + RESUMED] < 0:

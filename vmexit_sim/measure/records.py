@@ -13,6 +13,7 @@ Three latencies differ as soon as something is posted:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -71,13 +72,23 @@ class Records:
 
 @dataclass
 class ExitTally:
-    """VM exits for one reason: from leaving the guest to being in it again, in ps."""
+    """VM exits for one reason: from leaving the guest to being in it again, in ps.
+
+    Attributes:
+        reason: as ``perf kvm stat`` names it.
+        samples: how many exits.
+        total: their time altogether.
+        least: the shortest.
+        greatest: the longest.
+        squares: the sum of their squares, in ps², exact: the spread follows from it.
+    """
 
     reason: str
     samples: int = 0
     total: int = 0
     least: int = 0
     greatest: int = 0
+    squares: int = 0
 
     def add(self, durations: Sequence[int]) -> None:
         """Count some exits."""
@@ -88,11 +99,20 @@ class ExitTally:
         self.greatest = max(self.greatest, max(durations))
         self.samples += len(durations)
         self.total += sum(durations)
+        self.squares += sum(duration * duration for duration in durations)
 
     @property
     def mean(self) -> float:
         """Mean duration, in ps."""
         return self.total / self.samples if self.samples else 0.0
+
+    @property
+    def sd(self) -> float:
+        """Standard deviation of one duration, in ps; 0 of fewer than two."""
+        if self.samples < 2:
+            return 0.0
+        spread = self.samples * self.squares - self.total * self.total
+        return math.sqrt(spread / (self.samples * (self.samples - 1)))
 
 
 @dataclass(frozen=True, kw_only=True)
