@@ -46,9 +46,7 @@ def main(options: Options) -> Figure:
             was, now = (of[f"{guest}: {part}"][first] for guest in (old, new))
             time, exits = (1 - getattr(now, name).value / getattr(was, name).value
                            for name in ("hypervisor_time", "exits"))  # fmt: skip
-            say(
-                f"{part}: {new} for {old} removes {time:.1%} of the time, {exits:.1%} of the exits."
-            )
+            say(f"{part}: {new} for {old} removes {time:.1%} of the time, {exits:.1%} of exits.")
     points = [(guest, name, 100 * (1 - own[name].ratio.value)) for guest, own in of.items()
               for name in names if own[name].reach and not own[name].counterfactual]  # fmt: skip
     frame = pd.DataFrame(points, columns=["guest", "policy", "value"])

@@ -202,3 +202,29 @@ def test_a_host_without_kvm_is_told_in_a_sentence_with_status_3(
     status, out, err = called("probe")
     assert (status, out) == (3, "")
     assert err == "vmexit-sim: there is no /dev/kvm\n"
+
+
+def test_a_simulated_run_calibrates_to_the_platform_that_it_ran_on(
+    called: Any, tmp_path: Path
+) -> None:
+    """Round trip: run, perf's form, calibrate; the exit's mean comes back."""
+    report, host = tmp_path / "perf.txt", tmp_path / "host.toml"
+    status, _, err = called("run", "spread", "--policy", "linux-default", "--platform", "kvm-2017",
+                            "--perf", str(report), "--reps", "1")  # fmt: skip
+    assert status == 0, err
+    assert "EPT_MISCONFIG" in report.read_text()
+    found = document(called, "calibrate", str(report), "-o", str(host))
+    assert host.exists()
+    names = {measured["name"] for measured in found["measurements"]}
+    assert "EPT_MISCONFIG" in names
+    before, after = (
+        document(called, "run", "spread", "--policy", "linux-default", "--platform", platform)
+        for platform in ("kvm-2017", str(host))
+    )
+    exits = [run["blocks"][0]["exits_by_reason"]["EPT_MISCONFIG"] for run in (before, after)]
+    assert exits[1]["mean_ps"] == pytest.approx(exits[0]["mean_ps"], rel=0.005)
+
+
+def test_a_report_of_exits_is_of_one_guest(called: Any, tmp_path: Path) -> None:
+    status, _, err = called("run", "--perf", str(tmp_path / "perf.txt"))
+    assert (status, "several guests" in err) == (2, True)

@@ -21,7 +21,7 @@ from vmexit_sim.cli.app import (
     print_json,
 )
 from vmexit_sim.cli.changes import Changes
-from vmexit_sim.errors import VmexitError
+from vmexit_sim.errors import InputError, VmexitError
 
 DEFAULT = "bunched-and-spread"
 
@@ -103,6 +103,7 @@ def run(
     replication: Annotated[int, Parameter(validator=at_least(0))] = 0,
     engine: Engine = "auto",
     records: Path | None = None,
+    perf: Path | None = None,
     changes: Changes = Changes(),  # noqa: B008 - frozen
     json: Json = False,
 ) -> None:
@@ -120,6 +121,8 @@ def run(
         What runs it: auto, compiled or simpy; the numbers are the same to the last bit.
     records
         Write every access's record (times in ps, a column for each stage) to this Parquet file.
+    perf
+        Write the exits as `perf kvm stat report` prints them to this file; of one guest only.
     json
         Print one JSON document instead of tables.
     """
@@ -128,6 +131,9 @@ def run(
     if records is not None:
         check_parquet(records, "--records")
     opened = changes.opened(scenario, None if policy is None else [policy])
+    if perf is not None and len(opened.blocks) > 1:
+        raise InputError("has several guests, and a report of exits is of one", key="--perf",
+                         value=scenario, mend="name a trace or a workload")  # fmt: skip
     keep_rows = True if records is not None else None
     results = []
     for block in opened.blocks:
@@ -141,6 +147,12 @@ def run(
         if not json:
             kept = sum(result.summary.accesses for _, result in results)
             print(f"{records}: {kept:,} accesses, a row each; times in ps")
+    if perf is not None:
+        from vmexit_sim.calibration.perf_text import perf_kvm_stat
+        from vmexit_sim.output import write_whole
+
+        text = perf_kvm_stat(results[0][1])
+        write_whole(perf, lambda partial: _write(partial, text))
     if json:
         from vmexit_sim.present import documents
 
@@ -155,6 +167,10 @@ def run(
     for block, result in results:
         terminal.console().print(run_report(opened, block, result))
         print()
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
 
 
 @app.command

@@ -69,9 +69,15 @@ def test_a_logarithmic_range_has_equal_ratios() -> None:
 
 
 def test_whole_numbers_stay_whole_and_are_taken_once() -> None:
-    assert factor([1, 4, 7, "linear"]).levels() == [1, 2, 3, 4]  # 1.5, 2.5 and 3.5 to even
+    assert factor([1, 9, 5, "linear"]).levels() == [1, 3, 5, 7, 9]
+    assert factor([1, 4, 4, "log"]).levels() == [1, 2, 3, 4]  # 1.6 and 2.5
+    assert factor([1, 8, 5, "log"]).levels() == [1, 2, 3, 5, 8]
     assert all(type(level) is int for level in factor([1, 64, 20, "log"]).levels())
     assert factor(["0 ps", "3 ps", 4, "linear"]).levels() == ["0 ps", "1 ps", "2 ps", "3 ps"]
+
+
+def test_where_whole_numbers_are_too_few_values_are_parts_of_them() -> None:
+    assert factor([0, 1, 5, "linear"]).levels() == [0, 0.25, 0.5, 0.75, 1]
 
 
 def test_cycles_need_not_be_whole() -> None:
