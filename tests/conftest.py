@@ -23,6 +23,8 @@ settings.register_profile(
 )
 settings.load_profile("default")
 
+os.environ.pop("COLUMNS", None)  # tables as a pipe gets them, not as a test runner's terminal
+
 OnBoth = Callable[[Lowered, Workload], RunResult]
 
 

@@ -205,12 +205,14 @@ class Loaded:
         workloads: the guest at each think scale.
         table: its accesses, for what a policy reaches; of a synthetic guest examples only.
         is_recorded: whether the table is all there is.
+        left_out: accesses to timers and interrupt controllers that were not asked for.
     """
 
     name: str
     workloads: dict[float, Workload]
     table: AccessTable
     is_recorded: bool
+    left_out: int = 0
 
     @property
     def main_scale(self) -> float:
@@ -418,6 +420,9 @@ def load_block(
         return Loaded(name=block.name or name, workloads=workloads, table=guest.examples(),
                       is_recorded=False)  # fmt: skip
     chosen = select(table, block.only, during=block.during, timers=block.timers)
+    left_out = 0
+    if not (block.timers or block.only):
+        left_out = len(select(table, during=block.during, timers=True)) - len(chosen)
     if block.deliveries:
         chosen = with_deliveries(chosen)
     if not len(chosen):
@@ -429,6 +434,7 @@ def load_block(
         workloads={scale: opened(chosen.with_think_scale(scale)) for scale in scales},
         table=chosen,
         is_recorded=True,
+        left_out=left_out,
     )
 
 

@@ -141,3 +141,17 @@ def test_one_replication_of_what_is_random_is_refused() -> None:
 def test_a_range_must_say_how_many_values_it_has() -> None:
     with pytest.raises(InputError, match="how many"):
         spread_or_batched(50, across=Factor(place=GAP, values=["1 us", "2 us", "log"]))
+
+
+def test_a_factor_may_be_any_key_and_states_each_value_once() -> None:
+    """A result's own columns (seed, point) are no names of a map's factors."""
+    data = {"blocks": [{"guest": {**LOOP, "between": {"kind": "exponential", "mean": "1 us"}}}]}
+    path = None
+    seeds = Factor(place="seed", values=[1, 2])
+    shares = Factor(place="blocks.0.guest.read_share", values=[0.0, 1.0])
+    found = decision_map(data, path, across=seeds, up=shares, replications=2,
+                         policies=["linux-default", "hypercall"])  # fmt: skip
+    assert len(found.cells) == 4
+    twice = Factor(place="seed", values=[1, 1])
+    with pytest.raises(InputError, match="states a value twice"):
+        decision_map(data, path, across=twice, up=shares, replications=2)

@@ -113,3 +113,48 @@ def test_a_platform_that_says_nothing_of_errors_is_refused() -> None:
 def test_too_few_draws_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="give 40 or more"):
         uncertain(tmp_path, draws=39)
+
+
+def test_with_the_calibration_no_interval_is_narrower_than_without(tmp_path: Path) -> None:
+    """Resampled means vary as Student's t says, not as the normal: four replications show it."""
+    (policy,) = (
+        uncertain(
+            tmp_path, CHANCE, error="1 ns", policies=("mmio-first",), replications=4, draws=2000
+        )
+        .blocks[0]
+        .policies
+    )
+    stated = {"platform": str(tmp_path / "host.toml"), "policies": ["mmio-first"],
+              "blocks": [{"guest": CHANCE}], "replications": 4}  # fmt: skip
+    alone = compare(open_scenario(checked(Scenario, stated))).blocks[0].policies[0].hypervisor_time
+    assert policy.added.half_width == pytest.approx(alone.half_width, rel=0.15)
+
+
+def test_a_cost_with_one_error_unknown_is_not_drawn(tmp_path: Path) -> None:
+    """A sum is known no better than its parts: the rest's error would be a claim too small."""
+    path = tmp_path / "host.toml"
+    lines = CALIBRATED.format(error="20 ns").replace(
+        "from = { decoding = 1.0 }", "from = { decoding = 1.0, other = 1.0 }"
+    )
+    path.write_text(f'{lines}\n[measurements.other]\nmean = "0 ns"\n')
+    stated = {"platform": str(path), "policies": ["mmio-first"], "blocks": [{"guest": CALM}]}
+    found = input_uncertainty(compare(open_scenario(checked(Scenario, stated))), draws=50)
+    assert found.drawn == ["world_switch_out"]
+    assert "decode_mmio" in found.fixed
+
+
+def test_few_samples_make_it_less_sure(tmp_path: Path) -> None:
+    """Two samples: t with one degree of freedom reaches 6.5 times as far as the normal."""
+    path = tmp_path / "host.toml"
+    widths = []
+    for n in (2, 10_000):
+        path.write_text(CALIBRATED.format(error="1 ns").replace("n = 30", f"n = {n}"))
+        stated = {"platform": str(path), "policies": ["mmio-first"], "blocks": [{"guest": CALM}]}
+        found = input_uncertainty(compare(open_scenario(checked(Scenario, stated))), draws=2000)
+        widths.append(found.blocks[0].policies[0].added.half_width)
+    assert widths[0] > 4 * widths[1]
+
+
+def test_errors_beyond_all_measure_are_refused_with_the_cost(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="so uncertain"):
+        uncertain(tmp_path, error="4000000 s", draws=50)

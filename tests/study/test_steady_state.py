@@ -16,6 +16,7 @@ from vmexit_sim.statistics.quantiles import QUANTILE_BATCHES
 from vmexit_sim.steps import Role, Stage
 from vmexit_sim.study.compare import compare
 from vmexit_sim.study.outcome import BlockOutcome
+from vmexit_sim.study.replication import lowered_for, run_once
 from vmexit_sim.study.steady_state import (
     Cut,
     find_cut,
@@ -170,3 +171,34 @@ def test_a_run_without_a_steady_part_says_so() -> None:
     outcome = study({**QUEUE, "arrivals": "500 ns"}, policies=["hypercall"])  # load 2: it grows
     assert outcome.cut is not None
     assert outcome.cut.too_short
+
+
+def test_an_interrupt_context_is_cut_where_the_vcpus_warm_up_ends_in_time() -> None:
+    """Its accesses come at another pace: a count of the vCPU's would take another stretch."""
+    guest = {
+        "kind": "interrupted",
+        "main": {"kind": "spread", "operations": 400, "between": "10 us", "read_share": 1.0,
+                 "space": "mmio"},
+        "services": {"kind": "interrupt_service", "services": 20, "interarrival": "200 us",
+                     "accesses": 1, "within": "0 ns", "read_share": 1.0},
+    }  # fmt: skip
+    stated = {"platform": "ideal", "policies": ["hypercall"], "blocks": [{"guest": guest}]}
+    opened = open_scenario(checked(Scenario, stated))
+    (block,) = opened.blocks
+    lowered = lowered_for(opened, opened.policies[0], block)
+    whole = run_once(opened, lowered, block, keep_rows=True)
+    kept = trimmed(whole, Cut(accesses=200)).summary
+    context = [r for r in whole.summary.rows if r.vcpu == 1]
+    over = next(int(r.due[200 - r.first]) for r in whole.summary.rows if r.vcpu == 0)
+    later = sum(int((r.due >= over).sum()) for r in context)
+    assert 0 < later < 20
+    assert kept.accesses == 200 + later
+
+
+def test_a_recorded_guest_stays_exact_in_a_steady_state_study() -> None:
+    stated = {"platform": "ideal", "policies": ["hypercall"], "study": "steady-state",
+              "blocks": [{"guest": {"kind": "spread", "operations": 50, "between": "1 us",
+                                    "read_share": 1.0, "space": "mmio"}}]}  # fmt: skip
+    (policy,) = compare(open_scenario(checked(Scenario, stated))).blocks[0].policies
+    assert policy.latency["stall"]["p99"].is_exact
+    assert policy.latency["stall"]["mean"].is_exact

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -95,13 +95,16 @@ class AccessLog:
         bad_lines: the first of them, with the reason.
     """
 
+    MAY_JOIN: ClassVar[bool] = False
+    """Whether such a log may begin while the guest is running."""
+
     def __init__(self, catalog: DeviceCatalog, file: Path, *, strict: bool) -> None:
         self._catalog, self._file, self._strict = catalog, file, strict
         self.rows: list[Row] = []
         self.names = {"absent": ABSENT}
         self.by_vcpu: Counter[int] = Counter()
         self.by_region: Counter[tuple[int, bool]] = Counter()
-        self.boundaries = Boundaries()
+        self.boundaries = Boundaries(may_join=self.MAY_JOIN)
         self.messages = self.backward = self.bad = 0
         self.names_functions = False
         self.bad_lines: list[tuple[int, str]] = []

@@ -11,6 +11,9 @@ user, modules,   0xA1, 0xA2, 0xA3, 0xA4 written to port 0x80 by the recorded gue
 job, done
 ===============  ==============================================================================
 
+A log that may begin while the guest is running, as KVM's may, and holds no mark of a boot, begins
+in user space: nothing of it is firmware's.
+
 A phase can only be followed by a later one. Where no marker of the early kernel is met, what it
 did counts as firmware; the two differ in no policy: neither can be reached from inside the guest.
 """
@@ -29,9 +32,14 @@ _MARKS = {0xA1: Phase.USER, 0xA2: Phase.MODULES, 0xA3: Phase.JOB, 0xA4: Phase.DO
 
 
 class Boundaries:
-    """Finds where phases begin while lines go by, and counts each phase's accesses."""
+    """Finds where phases begin while lines go by, and counts each phase's accesses.
 
-    def __init__(self) -> None:
+    Args:
+        may_join: whether the log may begin while the guest is running.
+    """
+
+    def __init__(self, *, may_join: bool = False) -> None:
+        self._may_join = may_join
         self._starts = [(Phase.FIRMWARE, 0, 0, 0)]  # phase, line, accesses and config before it
         self._accesses = self._config = 0
         self._delays = self._first_delay = 0
@@ -62,19 +70,32 @@ class Boundaries:
         if phase > self._starts[-1][0]:
             self._starts.append((phase, line, self._accesses - back, self._config))
 
+    @property
+    def has_joined(self) -> bool:
+        """Whether the log began while the guest was running, as far as it shows."""
+        boot = (Phase.EARLY_KERNEL, Phase.KERNEL)
+        return self._may_join and not any(phase in boot for phase, *_ in self._starts)
+
+    def _begun(self) -> list[tuple[Phase, int, int, int]]:
+        """Where phases begin; what a running guest did before any mark is user space's."""
+        first, *others = self._starts
+        return [(Phase.USER, *first[1:]), *others] if self.has_joined else self._starts
+
     def counts(self) -> Iterator[tuple[Phase, int, int]]:
         """For each phase that has any: (phase, accesses, config accesses without index)."""
-        ends = [*self._starts[1:], (Phase.DONE, 0, self._accesses, self._config)]
+        starts = self._begun()
+        ends = [*starts[1:], (Phase.DONE, 0, self._accesses, self._config)]
         for (phase, _, accesses, config), (_, _, accesses_end, config_end) in zip(
-            self._starts, ends, strict=True
+            starts, ends, strict=True
         ):
             if accesses_end > accesses:
                 yield phase, accesses_end - accesses, config_end - config
 
     def phases(self, lines: npt.NDArray[np.int64]) -> npt.NDArray[np.int8]:
         """The phase (`Phase`) of each line number."""
-        begins = np.array([line for _, line, _, _ in self._starts])
-        kinds = np.array([phase for phase, _, _, _ in self._starts], np.int8)
+        starts = self._begun()
+        begins = np.array([line for _, line, _, _ in starts])
+        kinds = np.array([phase for phase, _, _, _ in starts], np.int8)
         return kinds[np.searchsorted(begins, lines, side="right") - 1]
 
 

@@ -42,7 +42,8 @@ MARKS = {
 Mark = Literal["R", "R2", "M", "D", "A", "H"]
 
 
-Weight = Annotated[float, Field(allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+"""How often a measurement's mean stands in a cost."""
 
 
 class Measured(Configured):
@@ -264,7 +265,11 @@ class Platform(Configured):
 
     @model_validator(mode="after")
     def _derived_from_what_is_there(self) -> Platform:
-        for name, cost in self.costs.items():
+        nesting = self.nesting
+        own = (
+            [] if nesting is None else [("forward", nesting.forward), ("l1_exit", nesting.l1_exit)]
+        )
+        for name, cost in [*self.costs.items(), *own]:
             for measured in cost.combination:
                 if measured not in self.measurements:
                     problem = f"is what cost {name} is derived from, and no measurement"

@@ -11,7 +11,7 @@ from rich.text import Text
 from vmexit_sim import __version__
 from vmexit_sim.present.screening_tables import measure_text, value_text
 from vmexit_sim.present.terminal import rows
-from vmexit_sim.present.text import count_text
+from vmexit_sim.present.text import better, count_text
 from vmexit_sim.study.best_policy import BestPolicy
 from vmexit_sim.study.metrics import unit_of
 
@@ -32,7 +32,7 @@ def best_policy_report(found: BestPolicy) -> RenderableType:
         for each in found.standings
     ]  # fmt: skip
     parts: list[RenderableType] = [
-        Text(f"Which policy has the best {found.metric}?", style="bold"),
+        Text(f"Which policy has the {better(found.metric)} {found.metric}?", style="bold"),
         Text(f"{found.block}, platform {found.platform}; {how}"), Text(),
         rows("Policies", ["policy", "replications", found.metric, ""], body), Text(),
     ]  # fmt: skip

@@ -18,7 +18,7 @@ from vmexit_sim.present.crossover_verdict import (
     interval_text,
     quantity_text,
 )
-from vmexit_sim.present.text import share_text
+from vmexit_sim.present.text import better, share_text
 from vmexit_sim.study.crossover import Crossover
 from vmexit_sim.study.decision_map import Axis, DecisionMap
 from vmexit_sim.study.flips import Flip, sign_of
@@ -65,7 +65,7 @@ def map_report(result: DecisionMap) -> RenderableType:
     ends = [value_text(result.across, place) for place in (0, -1)]
     left_out = ", ".join(result.left_out)
     return Group(
-        Text(f"Which policy has the best {result.metric}?", "bold"),
+        Text(f"Which policy has the {better(result.metric)} {result.metric}?", "bold"),
         Text(_basis(result.scenario, result.platform, result.block, result.seed)
              + f"; {_reps(result.replications)}, each point at {result.confidence * 100:.4g} %"),
         Text(),

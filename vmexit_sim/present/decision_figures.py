@@ -18,6 +18,7 @@ from vmexit_sim.present.colours import BLACK, policy_colour
 from vmexit_sim.present.crossover_tables import value_text
 from vmexit_sim.present.drawing import COLUMN, PAGE, legend, log_axis, new_figure, tidy
 from vmexit_sim.present.figures import unit_of
+from vmexit_sim.present.text import better
 from vmexit_sim.study.crossover import Crossover
 from vmexit_sim.study.decision_map import DecisionMap
 
@@ -96,7 +97,7 @@ def map_figure(result: DecisionMap) -> Figure:
             patches.append(Patch(facecolor="#bbbbbb", edgecolor="white", hatch=HATCH,
                                  label="too close to call"))  # fmt: skip
         figure.legend(handles=patches, loc="outside lower center", ncols=min(len(patches), 4))
-        ax.set_title(f"Best {result.metric}", loc="left")
+        ax.set_title(f"{better(result.metric).capitalize()} {result.metric}", loc="left")
     return figure
 
 

@@ -106,7 +106,7 @@ def _policy(block: BlockOutcome, outcome: PolicyOutcome) -> Document:
             stage.name: _number(estimate) for stage, estimate in outcome.stage_times.items()
         },
         "against_first": {
-            name: _pair(outcome.against_first(metric))
+            name: _pair(block.pairs(metric)[block.policies.index(outcome)])
             for name, metric in (
                 ("hypervisor_time_ps", "added"),
                 ("completion_time_ps", "completion"),

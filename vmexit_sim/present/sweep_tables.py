@@ -10,11 +10,11 @@ from typing import Any
 import pandas as pd
 from rich.console import Group, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
 
 from vmexit_sim.present.terminal import console, rows
 from vmexit_sim.present.text import count_text
+from vmexit_sim.study.metrics import is_better_larger, refuse_unknown
 from vmexit_sim.study.sweep import Outcome, Plan
 from vmexit_sim.study.sweep.factor import quantity
 from vmexit_sim.study.sweep.run import Listing
@@ -73,7 +73,8 @@ def listing(plan: Plan, found: Listing, folder: Path, jobs: int) -> RenderableTy
         said.append("three of them took too long to tell how long all will take")
     elif missing and found.seconds is not None:
         said.append(f"about {duration_text(found.seconds / jobs)} on {jobs} "
-                    f"core{'s' * (jobs > 1)}, going by three of them")  # fmt: skip
+                    f"core{'s' * (jobs > 1)}, going by three of them; starting up takes a few "
+                    "seconds more")  # fmt: skip
     return Group(heading(plan), Text(), rows("Points", ["point", *names, ""], body), Text(),
                  *(Text(line) for line in said))  # fmt: skip
 
@@ -95,7 +96,7 @@ def report(plan: Plan, outcome: Outcome) -> RenderableType:
     """What ``sweep`` shows when it is through."""
     parts = [heading(plan), Text()]
     if len(outcome.failures) < outcome.points:
-        parts += [*_winners(outcome.results.frame), Text()]
+        parts += [*_winners(outcome.results.frame, plan.study.metric), Text()]
     parts.append(Text(
         f"{count_text(outcome.computed)} computed in {duration_text(outcome.seconds)}, "
         f"{count_text(outcome.stored)} were stored; all in {outcome.folder / RESULTS}"
@@ -111,27 +112,35 @@ def failed(outcome: Outcome) -> str:
         lines.append(f"  and {count_text(len(outcome.failures) - len(shown))} more")
     return "\n".join([
         f"{count_text(len(outcome.failures))} of {count_text(outcome.points)} points failed; "
-        f"the whole of it in {outcome.folder / 'failed'}", *lines,
+        f"of those that ran, why stands in {outcome.folder / 'failed'}", *lines,
     ])  # fmt: skip
 
 
-def _winners(frame: pd.DataFrame) -> Iterator[Table]:
-    """By block: how many points each policy adds least at, and what it adds."""
-    added = frame[frame["metric"] == "added"]
-    for block, rows_ in added.groupby("block", sort=False, observed=True):
-        least = rows_.loc[rows_.groupby("point")["value"].idxmin(), "policy"].value_counts()
-        ratios = frame[(frame["metric"] == "ratio") & (frame["block"] == block)]
-        by_policy = ratios.groupby("policy", sort=False, observed=True)["value"]
-        first = str(rows_["policy"].iloc[0])
+def _winners(frame: pd.DataFrame, metric: str) -> Iterator[RenderableType]:
+    """By block: at how many points each policy is best, and what it comes to against the first."""
+    refuse_unknown(metric, frame["metric"].unique())
+    larger = is_better_larger(metric)
+    for block, own in frame.groupby("block", sort=False, observed=True):
+        table = own[own["metric"] == metric]
+        values = table.pivot(index="point", columns="policy", values="value")
+        names = list(dict.fromkeys(table["policy"]))
+        usable = own[own["metric"] == "usable"].groupby("policy", observed=True)["value"].min() > 0
+        rivals = values[[name for name in names if usable[name]]]
+        best = (rivals.idxmax(axis=1) if larger else rivals.idxmin(axis=1)).value_counts()
+        ratios = values.div(values[names[0]], axis=0)
         yield rows(
-            f"{block}: time added over the points",
-            ["policy", "least at", f"× {first}: median", "least", "most"],
+            f"{block}: {metric} over the points",
+            ["policy", "best at", f"× {names[0]}: median", "least", "most"],
             [
-                (str(policy), f"{count_text(least.get(policy, 0))} points",
-                 *(f"{share:.3g}" for share in (values.median(), values.min(), values.max())))
-                for policy, values in by_policy
+                (f"{name}{'' if usable[name] else '°'}",
+                 f"{count_text(best.get(name, 0))} points" if usable[name] else "-",
+                 *(f"{share:.3g}" for share in (ratios[name].median(), ratios[name].min(),
+                                                ratios[name].max())))
+                for name in names
             ],
         )  # fmt: skip
+        if not usable.all():
+            yield Text(" ° a bound, or nothing that this guest could use")
 
 
 def listing_document(plan: Plan, found: Listing) -> dict[str, Any]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from vmexit_sim.present.terminal import table
+from vmexit_sim.present.terminal import console, table
 from vmexit_sim.present.text import (
     count_text,
     number_text,
@@ -21,7 +20,7 @@ from vmexit_sim.present.text import (
 )
 from vmexit_sim.present.verdicts import direction, verdict
 from vmexit_sim.scenario import Opened
-from vmexit_sim.statistics import Paired, against, exact
+from vmexit_sim.statistics import exact
 from vmexit_sim.steps import Role, Stage
 from vmexit_sim.study.outcome import BlockOutcome, Comparison, PolicyOutcome
 from vmexit_sim.units import format_time
@@ -42,6 +41,9 @@ GROUPS: tuple[tuple[str, frozenset[str]], ...] = (
     ("L0", frozenset({"L0: forwarding", "L0: exits of L1"})),
 )
 """Stages that tables show as one; waiting, being late and the guest's own part go by their role."""
+
+WIDE = 100
+"""Columns of a terminal from which latencies stand side by side."""
 
 WAITING, LATE, GUEST, OTHER = "waiting", "guest late", "guest's own part", "device"
 ALWAYS_SHOWN = (*(name for name, _ in GROUPS[:4]), WAITING, GUEST)
@@ -112,7 +114,8 @@ def _name(outcome: PolicyOutcome) -> Text:
 def _costs(block: BlockOutcome) -> Table:
     scales = list(block.policies[0].completion)
     shown = table(
-        f"What it costs (time added: all vCPUs together, at think × {scales[-1]:g})",
+        f"What it costs (time added by the hypervisor, all vCPUs together, at think × "
+        f"{scales[-1]:g}; the guest's own part stands below)",
         "policy", "reaches", "VM exits", "time added",
         f"× {block.policies[0].policy.name}", *(f"done, think × {scale:g}" for scale in scales),
     )  # fmt: skip
@@ -133,7 +136,8 @@ def _latencies(block: BlockOutcome) -> list[Table]:
     which = ["stall", "response"]
     if any(_has_posted(outcome) for outcome in block.policies):
         which.append("effect")
-    if all(outcome.hypervisor_time.is_exact for outcome in block.policies):
+    is_wide = console().width >= WIDE
+    if is_wide and all(outcome.hypervisor_time.is_exact for outcome in block.policies):
         return [_latencytable(block, which)]
     return [_latencytable(block, [latency]) for latency in which]
 
@@ -174,7 +178,7 @@ def _against_first(block: BlockOutcome) -> Table | None:
         "policy", "time added", "variance reduction", "done", "variance reduction",
         "time added: verdict",
     )  # fmt: skip
-    added, done = (_together(first, others, metric) for metric in ("added", "completion"))
+    added, done = (block.pairs(metric)[1:] for metric in ("added", "completion"))
     for outcome, by_added, by_done in zip(others, added, done, strict=True):
         shown.add_row(
             _name(outcome), time_text(by_added.difference), _reduction(by_added.reduction),
@@ -183,24 +187,13 @@ def _against_first(block: BlockOutcome) -> Table | None:
     return shown
 
 
-def _together(
-    first: PolicyOutcome, others: Sequence[PolicyOutcome], metric: str
-) -> Iterator[Paired]:
-    """Differences to the first policy, with intervals that hold together."""
-    samples = {str(n): outcome.samples[metric] for n, outcome in enumerate(others)}
-    together = against(first.samples[metric], samples)
-    for outcome, difference in zip(others, together.values(), strict=True):
-        pair = outcome.against_first(metric)
-        if not pair.difference.is_exact:
-            pair = replace(pair, difference=difference)
-        yield replace(pair, first=first.policy.name, second=outcome.policy.name)
-
-
 def _reduction(factor: float) -> str:
     """A variance-reduction factor; where there is nothing to reduce, "-"."""
     if math.isnan(factor):
         return "-"
-    return "no variance left" if math.isinf(factor) else f"{factor:.3g} ×"
+    if math.isinf(factor):
+        return "no variance left"
+    return f"{factor:.3g} ×" if factor < 1000 else "> 1,000 ×"
 
 
 def _stages(block: BlockOutcome) -> Table:
@@ -253,8 +246,27 @@ def _host_cpus(block: BlockOutcome) -> Table | None:
     return shown
 
 
+def _why_open(block: BlockOutcome) -> Iterator[str]:
+    """Why some latencies have no interval, and what it would take."""
+    open_ones = {
+        estimate.method
+        for outcome in block.policies
+        for estimates in outcome.latency.values()
+        for estimate in estimates.values()
+        if math.isinf(estimate.half_width)
+    }
+    if any("batch" in method for method in open_ones):
+        yield ("± ?: the run is too short for an interval from within it, or its batches are still "
+               "correlated; make it longer, or replicate (--reps)")  # fmt: skip
+    elif open_ones:
+        yield "± ?: a quantile's interval takes 6 replications or more (--reps)"
+
+
 def _how_it_was_run(block: BlockOutcome) -> Iterator[str]:
-    """What was cut off, and whether what was asked for was reached."""
+    """What was left or cut off, and whether what was asked for was reached."""
+    if block.left_out:
+        yield (f"{count_text(block.left_out)} accesses to timers and interrupt controllers left "
+               "out (--timers keeps them)")  # fmt: skip
     if block.cut is not None:
         yield f"warm-up: the first {count_text(block.cut.accesses)} accesses of each vCPU left out"
         if block.cut.too_short:
@@ -281,6 +293,5 @@ def _footnotes(block: BlockOutcome) -> list[str]:
            for s, t in o.stage_times.items()):  # fmt: skip
         notes.append("guest late: between accesses, by interrupts (their exits included), by "
                      "wake-ups, refilled caches, CPUs that others had")  # fmt: skip
-    if any(math.isinf(o.latency["stall"]["p99"].half_width) for o in block.policies):
-        notes.append("± ?: a quantile's interval takes 6 replications or more (--reps)")
+    notes += _why_open(block)
     return notes

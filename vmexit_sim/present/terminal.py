@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 from rich.console import Console
@@ -14,7 +15,9 @@ PLAIN_WIDTH = 118
 def console(*, stderr: bool = False) -> Console:
     """A console that does not squeeze tables where nobody looks through a window."""
     made = Console(stderr=stderr, highlight=False)
-    return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=PLAIN_WIDTH)
+    if made.is_terminal or "COLUMNS" in os.environ:
+        return made
+    return Console(stderr=stderr, highlight=False, width=PLAIN_WIDTH)
 
 
 def table(title: str, *headings: str) -> Table:
@@ -22,7 +25,8 @@ def table(title: str, *headings: str) -> Table:
     made = Table(title=title, title_justify="left", title_style="italic", box=None,
                   pad_edge=False, padding=(0, 2, 0, 0))  # fmt: skip
     for place, heading in enumerate(headings):
-        made.add_column(heading, justify="left" if place == 0 else "right", no_wrap=place == 0)
+        made.add_column(heading, justify="left" if place == 0 else "right", no_wrap=place == 0,
+                        overflow="fold")  # fmt: skip
     return made
 
 

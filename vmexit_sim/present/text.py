@@ -6,6 +6,7 @@ import math
 
 from vmexit_sim.statistics import Estimate
 from vmexit_sim.statistics.text import number, time_scale, with_half_width
+from vmexit_sim.study.metrics import is_better_larger
 from vmexit_sim.units import format_time
 
 
@@ -31,6 +32,11 @@ def number_text(estimate: Estimate, digits: int = 4) -> str:
     if not math.isfinite(estimate.half_width):
         return f"{bare} ± ?"
     return with_half_width(estimate.value, estimate.half_width)
+
+
+def better(metric: str) -> str:
+    """Which end of a metric is the good one: "least", or "most"."""
+    return "most" if is_better_larger(metric) else "least"
 
 
 def count_text(count: float) -> str:

@@ -28,18 +28,23 @@ def _table(block: UncertainBlock) -> RenderableType:
         f"{block.name}: intervals hold sampling and calibration",
         ["policy", "time added", f"less {first}'s", "by sampling alone", "adds least in"],
         [
-            (each.policy, time_text(each.added), time_text(each.difference),
-             time_text(each.sampling), share_text(each.best))
+            (each.policy + "°" * (each.best is None), time_text(each.added),
+             time_text(each.difference), time_text(each.sampling),
+             "-" if each.best is None else share_text(each.best))
             for each in block.policies
         ],
     )  # fmt: skip
 
 
 def _said(block: UncertainBlock) -> str:
-    best = max(block.policies, key=lambda each: each.best)
-    said = f"{best.policy} adds least in {share_text(best.best)} of the draws"
-    others = [each.policy for each in block.policies if each is not best and each.best > 0]
-    return f"{said}; else {', '.join(others)}." if others else f"{said}."
+    shares = {each.policy: each.best for each in block.policies if each.best is not None}
+    if not shares:
+        return "None of these policies is one that this guest could use."
+    best = max(shares, key=shares.__getitem__)
+    said = f"{best} adds least in {share_text(shares[best])} of the draws"
+    others = [name for name, share in shares.items() if name != best and share]
+    marked = " °: a bound, or not for this guest." * (len(shares) < len(block.policies))
+    return f"{said}; else {', '.join(others)}.{marked}" if others else f"{said}.{marked}"
 
 
 def document(found: InputUncertainty) -> dict[str, Any]:

@@ -24,15 +24,15 @@ def verdict(block: BlockOutcome) -> str:
     time = time_text(least.hypervisor_time)
     if first in best:
         return f"{_nothing_less(block)}{unreached}"
+    prices = list(_prices(least, first))
+    price = f" The price: {'; '.join(prices)}." if prices else ""
     if len(best) > 1:
         names = _listed([outcome.policy.name for outcome in best], "and")
         if all(outcome.times == least.times for outcome in best):
-            return f"{names} add least, and equally much: {time}.{unreached}"
-        return f"Undecided between {names}, about {time}{_more(best)}.{unreached}"
+            return f"{names} add least, and equally much: {time}.{price}{unreached}"
+        return f"Undecided between {names}, about {time}{_more(best)}.{price}{unreached}"
     if not first.hypervisor_time.value:
         return f"{least.policy.name} adds least: {time}; {first.policy.name} adds 0.{unreached}"
-    prices = list(_prices(least, first))
-    price = f" The price: {'; '.join(prices)}." if prices else ""
     return (
         f"{least.policy.name} adds least: {time}, {number_text(least.ratio, 3)} × the "
         f"{time_text(first.hypervisor_time)} of {first.policy.name}{_faster(least)}.{price}"

@@ -241,13 +241,17 @@ def _selected(
 
 
 def _indifference(stated: str | float, runner: Replicator, larger_is_better: bool) -> float:
-    if not isinstance(stated, str):
-        return float(stated)
+    try:
+        return float(stated)  # what is not positive is refused by the selection
+    except ValueError:
+        assert isinstance(stated, str), "a number is one"
     try:
         parsed = Precision.parse(stated)
     except InputError:
-        raise InputError("is no indifference", key="indifference", value=stated,
-                         mend='give a time, or a part such as "1%"') from None  # fmt: skip
+        mend = 'give a time, a number, or a part such as "1%"'
+        raise InputError(
+            "is no indifference", key="indifference", value=stated, mend=mend
+        ) from None
     if parsed.absolute is not None:
         if unit_of(runner.metric) != "ps":
             raise InputError(f"is a time, and {runner.metric} is none",

@@ -82,6 +82,7 @@ def _compare_block(runner: Runner, precision: Precision | None, budget: int) -> 
         policies=outcomes,
         cut=runner.cut,
         reached=reached,
+        left_out=runner.block.left_out,
     )
 
 

@@ -22,7 +22,7 @@ from vmexit_sim.scenario import Opened, checked_scenario, open_scenario
 from vmexit_sim.statistics import CONFIDENCE, Estimate, exact, mean, paired_difference
 from vmexit_sim.study.compare import compare
 from vmexit_sim.study.metrics import is_better_larger, refuse_unknown, unit_of
-from vmexit_sim.study.sweep.factor import Factor, Quantity, Range
+from vmexit_sim.study.sweep.factor import Factor, Quantity, Range, default_steps, plain
 from vmexit_sim.study.sweep.study_file import inlined
 from vmexit_sim.units import format_time
 
@@ -46,25 +46,16 @@ def stretch(
     Raises:
         InputError: the ends are no quantities of one unit, or not in order.
     """
-    ends = [_number(text) for text in (low, high)]
+    ends = [plain(text) for text in (low, high)]
     if not scale:
         found = _factor(place, [*ends, "linear"]).range
         wide = found is not None and 0 < 10 * found.low.number < found.high.number
         scale = "log" if wide else "linear"
-    return _factor(place, [*ends, points or SCAN, scale])
+    return _factor(place, [*ends, points or default_steps(ends[0], ends[1], SCAN), scale])
 
 
 def _factor(place: str, values: list[Any]) -> Factor:
     return checked(Factor, {"place": place, "values": values})
-
-
-def _number(text: str) -> int | float | str:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
 
 
 def range_of(along: Factor) -> Range:

@@ -16,6 +16,7 @@ same draws, so that the border between two policies is as sharp as the differenc
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vmexit_sim.configuration import checked
 from vmexit_sim.engine import EngineName
 from vmexit_sim.errors import InputError
 from vmexit_sim.statistics import CONFIDENCE, Estimate, best_set
@@ -151,6 +153,10 @@ class DecisionMap:
         return pd.DataFrame(rows)
 
 
+AXES = ("across", "up")
+"""What the two factors are called in the study that runs them; their places may be anything."""
+
+
 def decision_map(
     data: dict[str, Any],
     path: Path | None = None,
@@ -193,16 +199,21 @@ def decision_map(
     one, other = names or (across.places[0], up.places[0])
     if one == other:
         raise InputError("is both factors of a map", key="across", value=one)
+    for name, axis in ((one, across), (other, up)):
+        levels = axis.levels()
+        if len({json.dumps(level) for level in levels}) < len(levels):
+            raise InputError("states a value twice", key=name, value=levels,
+                             mend="state each once")  # fmt: skip
     changes: dict[str, Any] = {"policies": policies, "replications": replications}
-    study = Study(
-        name=str(data.get("name", "")),
-        scenario=data,
-        set={key: value for key, value in changes.items() if value is not None},
-        factors={one: across, other: up},
-    )
+    study = checked(Study, {
+        "name": str(data.get("name", "")),
+        "scenario": data,
+        "set": {key: value for key, value in changes.items() if value is not None},
+        "factors": dict(zip(AXES, (across.model_dump(), up.model_dump()), strict=True)),
+    })  # fmt: skip
     planned = plan(study, path)
     planned = replace(planned, elsewhere={**planned.elsewhere, **elsewhere})
-    work = partial(_cell, planned, (across.levels(), up.levels()), (one, other), metric, block,
+    work = partial(_cell, planned, (across.levels(), up.levels()), metric, block,
                    confidence, engine)  # fmt: skip
     run = map if executor is None else executor.map
     cells: dict[tuple[int, int], Cell] = {}
@@ -243,7 +254,6 @@ def _axis(name: str, factor: Factor) -> Axis:
 def _cell(
     planned: Plan,
     levels: tuple[list[Any], list[Any]],
-    names: tuple[str, str],
     metric: str,
     block: str | None,
     confidence: float,
@@ -258,7 +268,7 @@ def _cell(
     outcome = compare(opened, engine=engine).blocks[0]
     refuse_unknown(metric, outcome.policies[0].samples)
     place, height = (
-        found.index(point.values[name]) for found, name in zip(levels, names, strict=True)
+        found.index(point.values[name]) for found, name in zip(levels, AXES, strict=True)
     )
     return Cell(
         across=place,

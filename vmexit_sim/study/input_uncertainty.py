@@ -26,17 +26,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri
+from scipy.special import ndtri, stdtrit
 
 from vmexit_sim.distributions import Constant, Duration
 from vmexit_sim.engine import EngineName
 from vmexit_sim.errors import InputError
-from vmexit_sim.hypervisor.platform import Cost, Platform
+from vmexit_sim.hypervisor.platform import Cost, Measured, Platform
 from vmexit_sim.scenario import Loaded, Opened
 from vmexit_sim.statistics import CONFIDENCE, Estimate
 from vmexit_sim.streams import Streams
 from vmexit_sim.study.outcome import BlockOutcome, Comparison
 from vmexit_sim.study.replication import lowered_for, run_once
+from vmexit_sim.study.steady_state import trimmed
+from vmexit_sim.units import LONGEST_PS
 
 DRAWS = 200
 """How often the calibration is drawn; the ends of a 95 % interval then rest on 5 draws each."""
@@ -55,14 +57,15 @@ class Uncertain:
         added: time added, in ps.
         difference: time added less the first policy's, in ps.
         sampling: the same difference's interval without the calibration's part.
-        best: the share of draws in which it adds least of all usable policies (0 … 1).
+        best: the share of draws in which it adds least of all usable policies (0 … 1); None: it is
+            none of these.
     """
 
     policy: str
     added: Estimate
     difference: Estimate
     sampling: Estimate
-    best: float
+    best: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +122,11 @@ def input_uncertainty(
     if draws < 40:
         raise InputError("are too few to see the ends of an interval", key="draws", value=draws,
                          mend="give 40 or more")  # fmt: skip
-    drawn = [name for name, cost in opened.platform.costs.items() if _is_uncertain(opened, cost)]
+    if opened.is_random and comparison.replications < 2:
+        raise InputError("says nothing of what is left to chance", key="replications", value=1,
+                         mend="run 2 or more")  # fmt: skip
+    costs = _costs_of(opened.platform)
+    drawn = [name for name, cost in costs if _is_uncertain(opened.platform, cost)]
     if not drawn:
         raise InputError(
             "says nothing of its costs' errors", key="platform", value=opened.platform.name,
@@ -139,9 +146,8 @@ def input_uncertainty(
 
             changes = np.array(list(pool.map(shifts, range(draws))))
             blocks.append(_uncertain(outcome, changes, rng))
-    known = [name for name, _ in opened.platform.costs.items()]
     return InputUncertainty(
-        blocks=blocks, drawn=drawn, fixed=[name for name in known if name not in drawn],
+        blocks=blocks, drawn=drawn, fixed=[name for name, _ in costs if name not in drawn],
         draws=draws,
     )  # fmt: skip
 
@@ -155,7 +161,11 @@ def _shifts(
     for policy in outcome.policies:
         replication = number % policy.replications
         lowered = lowered_for(changed, policy.policy, block)
-        result = run_once(changed, lowered, block, replication, engine=engine)
+        cut = outcome.cut
+        result = run_once(changed, lowered, block, replication, engine=engine,
+                          keep_rows=None if cut is None else True)  # fmt: skip
+        if cut is not None:
+            result = trimmed(result, cut)
         yield result.hypervisor_time - policy.times[replication]
 
 
@@ -166,9 +176,11 @@ def _uncertain(outcome: BlockOutcome, changes: Values, rng: np.random.Generator)
     n = times.shape[1]
     chosen = rng.integers(0, n, (draws, n))
     sampled = times[:, chosen].mean(axis=2).T  # [draw, policy]
-    # Means of n values drawn with replacement vary by (n - 1)/n of what they should.
+    # Means of n values drawn with replacement vary by (n - 1)/n of what they should, and normally
+    # where Student's t is due.
     centre = times.mean(axis=1)
-    sampled = centre + (sampled - centre) * np.sqrt(n / max(n - 1, 1))
+    wider = np.sqrt(n / (n - 1)) * stdtrit(n - 1, 0.5 + CONFIDENCE / 2) / _Z if n > 1 else 1.0
+    sampled = centre + (sampled - centre) * wider
     whole = sampled + changes
     usable = [number for number, o in enumerate(outcome.policies) if o in outcome.usable]
     winners = np.array(usable)[whole[:, usable].argmin(axis=1)] if usable else np.empty(0)
@@ -180,7 +192,7 @@ def _uncertain(outcome: BlockOutcome, changes: Values, rng: np.random.Generator)
                 added=_between(float(centre[k]), whole[:, k], n),
                 difference=_between(float(centre[k] - centre[0]), whole[:, k] - whole[:, 0], n),
                 sampling=policy.difference,
-                best=float((winners == k).mean()) if usable else 0.0,
+                best=float((winners == k).mean()) if k in usable else None,
             )
             for k, policy in enumerate(outcome.policies)
         ],
@@ -194,33 +206,63 @@ def _between(value: float, draws: Values, n: int) -> Estimate:
     return Estimate(value, min(float(low), value), max(float(high), value), n, METHOD)
 
 
-def _is_uncertain(opened: Opened, cost: Cost) -> bool:
-    measured = opened.platform.measurements
-    by_measurement = any(measured[name].error for name in cost.combination)
-    return by_measurement or (cost.interval is not None and cost.interval[1] > cost.interval[0])
+def _is_uncertain(platform: Platform, cost: Cost) -> bool:
+    """Whether something is known of a cost's error, and it is not that there is none."""
+    if cost.combination:
+        errors = [_error(platform.measurements[name]) for name in cost.combination]
+        return None not in errors and any(errors)
+    return cost.interval is not None and cost.interval[1] > cost.interval[0]
+
+
+def _error(measured: Measured) -> float | None:
+    """A measurement's standard error; None: nobody knows it, as of a single sample."""
+    return None if measured.n == 1 else measured.error
+
+
+def _costs_of(platform: Platform) -> list[tuple[str, Cost]]:
+    """Every cost, those of nesting too, by the place that a file states it at."""
+    nesting = platform.nesting
+    own = [] if nesting is None else [("nesting.forward", nesting.forward),
+                                      ("nesting.l1_exit", nesting.l1_exit)]  # fmt: skip
+    return [*platform.costs.items(), *own]
 
 
 def _drawn(platform: Platform, rng: np.random.Generator) -> Platform:
     """A platform as another calibration of the same host might have it."""
-    means = {
-        name: measured.mean + (measured.error or 0) * rng.standard_normal()
-        for name, measured in platform.measurements.items()
-    }
-    changed = {}
-    for name, cost in platform.costs.items():
+    means = {}
+    for name, measured in platform.measurements.items():
+        # Student's t for an error that was estimated from few samples; both are drawn, so that a
+        # measurement's n moves no other draw.
+        normal, t = rng.standard_normal(), rng.standard_t(max((measured.n or 2) - 1, 1))
+        deviate = normal if measured.n is None else t
+        means[name] = measured.mean + (_error(measured) or 0) * deviate
+    changed: dict[str, Cost] = {}
+    for name, cost in _costs_of(platform):
         alone = rng.standard_normal()  # drawn for every cost, so that none moves another's draw
-        if any(platform.measurements[part].error for part in cost.combination):
+        if not _is_uncertain(platform, cost):
+            continue
+        if cost.combination:
             centre = sum(w * platform.measurements[m].mean for m, w in cost.combination.items())
             drawn = sum(weight * means[part] for part, weight in cost.combination.items())
             mean = cost.value.mean_ps + drawn - centre
-        elif cost.interval is not None:
+        else:
+            assert cost.interval is not None, "it is uncertain, and not by a measurement"
             low, high = cost.interval
             mean = cost.value.mean_ps + alone * (high - low) / (2 * _Z)
-        else:
-            continue
+        if not mean <= LONGEST_PS / 1000:
+            raise InputError(
+                "is so uncertain that draws of it exceed an hour", file=platform.name,
+                key=name if "." in name else f"costs.{name}",
+                mend="look at its measurements' errors",
+            )  # fmt: skip
         value = _with_mean(cost.value, max(mean, 0.0))
         changed[name] = cost.model_copy(update={"value": value})
-    return platform.model_copy(update={"costs": platform.costs.model_copy(update=changed)})
+    costs = {name: cost for name, cost in changed.items() if "." not in name}
+    update: dict[str, object] = {"costs": platform.costs.model_copy(update=costs)}
+    if platform.nesting is not None:
+        own = {name.partition(".")[2]: cost for name, cost in changed.items() if "." in name}
+        update["nesting"] = platform.nesting.model_copy(update=own)
+    return platform.model_copy(update=update)
 
 
 _Z = float(ndtri(0.5 + CONFIDENCE / 2))

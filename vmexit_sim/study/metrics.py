@@ -108,7 +108,7 @@ def is_quantile(metric: str) -> bool:
 
 def is_better_larger(metric: str) -> bool:
     """Whether more of it is better."""
-    return metric == "throughput"
+    return metric in ("throughput", "idle.asleep")
 
 
 def estimated(metric: str, values: Sequence[float], *, is_random: bool = True) -> Estimate:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from vmexit_sim.measure.records import LATENCIES
@@ -12,6 +12,7 @@ from vmexit_sim.scenario import Opened
 from vmexit_sim.statistics import (
     Estimate,
     Paired,
+    against,
     best_set,
     compare_pair,
     exact,
@@ -192,6 +193,7 @@ class BlockOutcome:
         policies: in the scenario's order.
         cut: the warm-up that was left out; None: the study is a terminating one.
         reached: whether a precision that was asked for was reached; None: none was.
+        left_out: accesses to timers and interrupt controllers that were not asked for.
     """
 
     name: str
@@ -200,6 +202,7 @@ class BlockOutcome:
     policies: list[PolicyOutcome]
     cut: Cut | None = None
     reached: bool | None = None
+    left_out: int = 0
 
     @property
     def usable(self) -> list[PolicyOutcome]:
@@ -218,6 +221,25 @@ class BlockOutcome:
         """
         first = self.policies[0]
         return [o for o in self.policies if o.policy.idle.is_free != first.policy.idle.is_free]
+
+    def pairs(self, metric: str = "added") -> list[Paired]:
+        """Each policy's metric less the first's, with intervals that hold together.
+
+        In the policies' order, the first with itself included; a difference without variance is
+        exact.
+        """
+        first, *others = self.policies
+        samples = {str(n): outcome.values(metric) for n, outcome in enumerate(others)}
+        together = against(first.values(metric), samples, unit=unit_of(metric))
+        found = [first.against_first(metric)]
+        for outcome, difference in zip(others, together.values(), strict=True):
+            pair = outcome.against_first(metric)
+            is_open = not pair.difference.is_exact
+            found.append(replace(pair, difference=difference) if is_open else pair)
+        return [
+            replace(pair, first=first.policy.name, second=outcome.policy.name)
+            for pair, outcome in zip(found, self.policies, strict=True)
+        ]
 
     def best(self, metric: str = "added") -> list[PolicyOutcome]:
         """The usable policies of which none is told to be worse than another, the best first.

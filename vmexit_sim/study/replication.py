@@ -105,7 +105,7 @@ class Runner:
                 scales=tuple(self.block.workloads),
                 is_random=self.opened.is_random,
                 with_cpus=self.opened.scenario.cpus is not None,
-                single=runs.single if len(runs.metrics) == 1 else {},
+                single=runs.single if len(runs.metrics) == 1 and self.opened.is_random else {},
             )
             for runs, own in zip(self.policies, samples, strict=True)
         ]

@@ -15,7 +15,7 @@ cutting anything off it would be wrong.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -82,8 +82,9 @@ def trimmed(result: RunResult, cut: Cut) -> RunResult:
     """
     summary = Summary(result.summary.stages)
     begun: dict[int, int] = {}
+    skip = _skipping(result, cut)
     for block in sorted(result.summary.rows, key=lambda block: (block.vcpu, block.first)):
-        skipped = min(max(cut.accesses - block.first, 0), len(block.due))
+        skipped = skip(block)
         if skipped:
             begun[block.vcpu] = int(block.operation[skipped - 1])
         summary.add(_behind(block, skipped, begun.get(block.vcpu, -1)))
@@ -94,12 +95,35 @@ def trimmed(result: RunResult, cut: Cut) -> RunResult:
 def latencies_in_order(result: RunResult, which: str, cut: Cut) -> npt.NDArray[np.int64]:
     """One latency of all accesses behind the cut, in the order in which they were due, in ps."""
     due, values = [], []
+    skip = _skipping(result, cut)
     for block in result.summary.rows:
-        kept = slice(max(cut.accesses - block.first, 0), None)
+        kept = slice(skip(block), None)
         due.append(block.due[kept])
         values.append(block.latency(which)[kept])
     order = np.argsort(np.concatenate(due), kind="stable")
     return np.concatenate(values)[order]
+
+
+def _skipping(result: RunResult, cut: Cut) -> Callable[[Records], int]:
+    """How many of a block's first accesses the cut leaves out.
+
+    Of a vCPU so many as it says; of an interrupt context, whose accesses come at another pace,
+    those that were due before the last vCPU's warm-up was over.
+    """
+    own = [block for block in result.summary.rows if block.vcpu < result.vcpus]
+    begins = [
+        int(block.due[cut.accesses - block.first])
+        for block in own
+        if 0 <= cut.accesses - block.first < len(block.due)
+    ]
+    over = max(begins, default=0)
+
+    def skipped(block: Records) -> int:
+        if block.vcpu < result.vcpus:
+            return min(max(cut.accesses - block.first, 0), len(block.due))
+        return int(np.searchsorted(block.due, over)) if cut.accesses else 0
+
+    return skipped
 
 
 def _by_vcpu(result: RunResult) -> dict[int, Latencies]:

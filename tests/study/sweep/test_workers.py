@@ -317,5 +317,5 @@ def test_a_script_that_workers_would_run_again_is_told_what_to_write(tmp_path: P
 
 
 def test_an_address_without_a_scheduler_is_refused() -> None:
-    with pytest.raises(InputError, match=r"is the address right, like tcp://"):
+    with pytest.raises(InputError, match=r"write it like tcp://host:8786"):
         Cluster("no address at all://")

@@ -218,11 +218,11 @@ def parse_factor(text: str) -> Factor:
                          mend="write it like costs.to_user=200ns..5us")  # fmt: skip
     if not dots:
         return checked(Factor, {"place": place.strip(),
-                                "values": [_plain(part) for part in rest.split(",")]})  # fmt: skip
+                                "values": [plain(part) for part in rest.split(",")]})  # fmt: skip
     high, _, scale = high.partition(",")
     high, _, steps = high.partition(":")
-    ends = [_plain(low), _plain(high)]
-    count = _plain(steps) if steps else DEFAULT_STEPS
+    ends = [plain(low), plain(high)]
+    count = plain(steps) if steps else default_steps(ends[0], ends[1], DEFAULT_STEPS)
     scale = scale.strip()
     if not scale:
         numbers = [quantity(end) for end in ends]
@@ -233,7 +233,17 @@ def parse_factor(text: str) -> Factor:
     return checked(Factor, {"place": place.strip(), "values": [*ends, count, scale]})
 
 
-def _plain(text: str) -> int | float | str:
+def default_steps(low: object, high: object, usual: int) -> int:
+    """How many values a range has that does not say so: no more than whole numbers lie in it.
+
+    Between 0 and 1, though, lie shares.
+    """
+    if type(low) is int and type(high) is int and high - low > 1:
+        return min(usual, high - low + 1)
+    return usual
+
+
+def plain(text: str) -> int | float | str:
     """A bare number as such, anything else as text."""
     text = text.strip()
     for kind in (int, float):

@@ -58,6 +58,7 @@ class Study(Configured):
         lockstep: groups of factors that move together.
         constraints: what every point must pass (`constraint`).
         design: how points are chosen; by default a grid.
+        metric: what the study is about, of `metrics`; all are stored.
         seeds: "common": every point meets the same draws; "own": each has a seed of its own.
     """
 
@@ -70,6 +71,7 @@ class Study(Configured):
     lockstep: list[list[str]] = Field(default_factory=list)
     constraints: list[str] = Field(default_factory=list)
     design: Design = Design()
+    metric: str = "added"
     seeds: Literal["common", "own"] = "common"
 
     @field_validator("factors", mode="before")

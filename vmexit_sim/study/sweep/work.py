@@ -103,7 +103,9 @@ def rows(result: Comparison) -> Iterator[tuple[Any, ...]]:
     """A comparison as tidy rows, one for each block, policy and metric; columns as `ROWS`."""
     for block in result.blocks:
         for outcome in block.policies:
-            for metric, estimate in estimates(outcome).items():
+            found = estimates(outcome)
+            found["usable"] = exact(float(outcome in block.usable), "1")
+            for metric, estimate in found.items():
                 yield (block.name, outcome.policy.name, metric, estimate.value, estimate.low,
                        estimate.high, estimate.n, estimate.confidence, estimate.method,
                        estimate.unit)  # fmt: skip

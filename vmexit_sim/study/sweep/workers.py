@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable
@@ -190,6 +191,9 @@ class Cluster:
         except ImportError:
             raise InputError("needs dask.distributed, which is not installed", key="--scheduler",
                              mend="pip install 'vmexit-sim[cluster]'") from None  # fmt: skip
+        if not re.fullmatch(r"[a-z]+://.+:[0-9]+", address):
+            raise InputError("is no address", key="--scheduler", value=address,
+                             mend="write it like tcp://host:8786")  # fmt: skip
         try:
             self._client = Client(address, timeout=10, set_as_default=False)
         except (OSError, ValueError) as error:
