@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -177,14 +178,42 @@ def test_raw_events_tell_every_kind_of_access_apart() -> None:
     assert (costs["dispatch_msr"], costs["dispatch_hypercall"]) == (0.7e6, 0.3e6)
 
 
-@pytest.mark.parametrize(
-    ("amd", "intel"), [("io", "IO_INSTRUCTION"), ("vmmcall", "VMCALL"), ("msr", "MSR_WRITE")]
-)
-def test_amds_names_mean_the_same_exits(amd: str, intel: str) -> None:
-    one, other = (
-        decompose(Evidence(tables=[exits(row(name, 5e6))]), KVM_2017) for name in (amd, intel)
-    )
-    assert [(c.name, c.value) for c in one.costs] == [(c.name, c.value) for c in other.costs]
+def test_every_exit_reason_that_is_not_used_is_named() -> None:
+    table = exits(row("IO_INSTRUCTION", 5e6), row("CPUID", 1e6), row("PAUSE_INSTRUCTION", 1e6))
+    found = decompose(Evidence(tables=[table]), KVM_2017)
+    said = "not used, since no cost follows from them: CPUID, PAUSE_INSTRUCTION"
+    assert said in found.notes
+    many = exits(*(row(f"R{n:02}", 1e6) for n in range(40)))
+    (note,) = decompose(Evidence(tables=[many]), KVM_2017).notes
+    assert note.endswith("R10, R11 and 28 more")
+
+
+def test_which_shares_an_interval_takes_as_known_is_said() -> None:
+    table, memory = exits(row("IO_INSTRUCTION", 5e6)), exits(row("EPT_MISCONFIG", 9e6))
+    ports = exits(row("0xcf8:POUT", 4e6, n=3000), row("0xcfc:PIN", 2e5, n=1000), view="ioport")
+    for evidence, says in (
+        (Evidence(tables=[table]), "reads (50%, not measured) and of user-space exits (100%)"),
+        (Evidence(tables=[table, ports]), "reads (25%, counted) and of user-space exits (100%)"),
+        (Evidence(tables=[table], mixture=Mixture(port_reads=0.3, port_user=0.6)),
+         "reads (30%) and of user-space exits (60%)"),
+        (Evidence(tables=[memory], mixture=Mixture(mmio_user=0.4)), "user-space exits (40%)"),
+    ):  # fmt: skip
+        found = decompose(evidence, KVM_2017)
+        (assumed,) = found.assumed
+        assert says in assumed
+        assert assumed.endswith("as known")
+        assert assumed in found.notes
+    assert decompose(Evidence(events=[row("port write in kernel", 1e6)]), KVM_2017).assumed == ()
+
+
+def test_simulated_hypercalls_give_the_world_switch_only_if_they_say_so() -> None:
+    call = row("VMCALL", 1e6)
+    marked = PerfTable(view="vmexit", measurements=(call,), is_simulated=True, has_null_calls=True)
+    costs = by_name(decompose(Evidence(tables=[marked]), KVM_2017))
+    assert value(costs["world_switch_out"]) == 0.5e6
+    found = decompose(Evidence(tables=[replace(marked, has_null_calls=False)]), KVM_2017)
+    assert found.costs == ()
+    assert any(note.startswith("simulated VMCALL is not used") for note in found.notes)
 
 
 def test_a_difference_below_nothing_is_no_cost() -> None:
@@ -247,6 +276,23 @@ def test_errors_of_different_measurements_add_as_squares() -> None:
     assert combined([Measurement(name="a", mean=5.0)], {"a": 1.0}) == (5.0, None, None)
     with pytest.raises(InputError, match="'c' is no measurement"):
         combined(rows, {"c": 1.0})
+
+
+def test_the_fewest_degrees_of_freedom_give_a_sums_interval() -> None:
+    few = Measurement(name="a", mean=5e6, error=1e5, n=10_000, degrees=19)
+    many = row("b", 2e6, n=10_000, sd=1e7)
+    assert (few.freedom, many.freedom) == (19, 9_999)
+    assert few.estimate().half_width == pytest.approx(2.093 * 1e5, rel=1e-3)  # t, 19 degrees
+    _, low, high = combined([few, many], {"a": 1.0, "b": 1.0})
+    assert low is not None
+    assert high is not None
+    assert (high - low) / 2 == pytest.approx(2.093 * math.hypot(1e5, 1e5), rel=1e-3)
+
+
+@pytest.mark.parametrize("degrees", [0, -1, 10])
+def test_degrees_of_freedom_are_fewer_than_samples(degrees: int) -> None:
+    with pytest.raises(InputError, match="is no number of degrees of freedom"):
+        Measurement(name="a", mean=1.0, error=1.0, n=10, degrees=degrees)
 
 
 @pytest.mark.parametrize(("n", "times"), [(2, 12.706), (10, 2.262), (None, 1.960)])

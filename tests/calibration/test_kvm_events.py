@@ -121,6 +121,34 @@ def test_registers_are_measured_by_number(tmp_path) -> None:
     assert not any(name.endswith((" in kernel", " to user space")) for name in got)
 
 
+@pytest.mark.parametrize("reason", ["restart", "error", "KVM_EXIT_INTR"])
+def test_an_exit_that_a_signal_interrupted_went_neither_way(tmp_path, reason) -> None:
+    write, signal = Port(True, 0x20, 1, 1, 0), UserSpace(reason)
+    happened: list[Happened] = [
+        ("IO_INSTRUCTION", 1_000, [write]),
+        ("IO_INSTRUCTION", 90_000, [write, signal]),
+        ("IO_INSTRUCTION", 95_000, [write, USER, signal]),
+        ("IO_INSTRUCTION", 5_000, [write, USER]),
+    ]
+    (tmp_path / "log").write_text("\n".join(lines(happened)))
+    got = read_kvm_events(tmp_path / "log", strict=True)
+    assert (got.interrupted, got.knows_user_space) == (2, True)
+    means = {m.name: (m.n, m.mean) for m in got.measurements}
+    assert means["port write in kernel"] == (1, 1_000_000)
+    assert means["port write to user space"] == (1, 5_000_000)
+    assert means["port write"] == means["IO_INSTRUCTION"] == (4, 47_750_000)
+
+
+def test_a_log_with_interruptions_alone_still_tells_the_ways_apart(tmp_path) -> None:
+    write = Port(True, 0x20, 1, 1, 0)
+    interrupted = [write, UserSpace("restart")]
+    got = measured(
+        tmp_path, [("IO_INSTRUCTION", 1_000, [write]), ("IO_INSTRUCTION", 9_000, interrupted)]
+    )
+    assert got["port write in kernel"].mean == 1_000_000
+    assert "port write to user space" not in got
+
+
 @pytest.mark.parametrize(
     "inside",
     [
@@ -219,6 +247,15 @@ def test_samples_that_follow_each_other_widen_the_interval() -> None:
     assert got.error is not None
     ratio = got.error / (got.sd / math.sqrt(got.n))
     assert math.sqrt(39) * 0.6 < ratio < math.sqrt(39) * 1.5
+
+
+def test_batch_means_have_as_many_degrees_of_freedom_as_batches_less_one() -> None:
+    # 39 samples stand for themselves; 40 are 20 batches of 2, 79 are 39, 80 are 20 of 4.
+    assert [tally(range(n)).freedom for n in (39, 40, 79, 80)] == [38, 19, 38, 19]
+    got = tally(range(100, 100 + 80))
+    assert got.error is not None
+    half = got.estimate().half_width
+    assert half / got.error == pytest.approx(2.093, abs=0.001)  # t, 19 degrees
 
 
 def test_intervals_of_correlated_samples_cover_the_mean() -> None:

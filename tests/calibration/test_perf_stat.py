@@ -11,7 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vmexit_sim.calibration.calibrate import kind_of
-from vmexit_sim.calibration.perf_stat import PerfTable, is_heading, read_perf_stat
+from vmexit_sim.calibration.perf_stat import (
+    PerfTable,
+    is_heading,
+    missing_column,
+    read_perf_stat,
+)
 from vmexit_sim.errors import InputError
 
 OLD_HEADING = (
@@ -106,8 +111,8 @@ def test_reports_of_perf_without_extremes_are_read(tmp_path: Path) -> None:
         ("IO Port Access", ("0xcf8:POUT", "0xcfc:PIN"), "ioport"),
         ("MMIO Access", ("0xfee000b0:W", "0xfec00010:R"), "mmio"),
         ("MSR Access", ("0x6e0:W", "0x3b:R"), "msr"),
-        ("VM-EXIT", ("hypercall", "UNKNOWN"), "vmexit"),
-        ("vm-exit", ("DIAG (0x44) voluntary release", "io"), "vmexit"),
+        ("VM-EXIT", ("VMCALL", "UNKNOWN"), "vmexit"),
+        ("vm-exit", ("DIAG (0x44) voluntary release", "IO_INSTRUCTION"), "vmexit"),
     ],
 )
 def test_every_view_is_recognised(
@@ -130,6 +135,47 @@ def test_the_newer_heading_says_no_view_so_rows_do(
     body = "\n".join(f"{name} 10 50.00% 20000 50.00% 3000 1000 2000" for name in rows)
     (table,) = read(tmp_path, f"{NEW_HEADING}\n{body}\n")
     assert table.view == view
+
+
+def table_of(*names: str) -> str:
+    body = [f"{name} 10 50.00% 50.00% 1.00us 3.00us 2.00us ( +-  3.45% )" for name in names]
+    return "\n".join([OLD_HEADING, *body, ""])
+
+
+@pytest.mark.parametrize(("amd", "intel"), [
+    ("io", "IO_INSTRUCTION"), ("vmmcall", "VMCALL"), ("hypercall", "VMCALL"), ("hlt", "HLT"),
+    ("cpuid", "CPUID"), ("interrupt", "EXTERNAL_INTERRUPT"), ("vintr", "INTERRUPT_WINDOW"),
+    ("npf", "npf"),
+])  # fmt: skip
+def test_amds_reasons_have_intels_names(tmp_path: Path, amd: str, intel: str) -> None:
+    (table,) = read(tmp_path, table_of(amd))
+    assert [measurement.name for measurement in table.measurements] == [intel]
+    assert not any("reads and writes" in note for note in table.notes)
+
+
+def test_amds_registers_are_taken_as_written_and_it_is_said(tmp_path: Path) -> None:
+    (table,) = read(tmp_path, table_of("msr"))
+    assert table.measurements[0].name == "MSR_WRITE"
+    assert "msr holds reads and writes of registers: taken as MSR_WRITE" in table.notes
+    (table,) = read(tmp_path, table_of("MSR_WRITE"))
+    assert not any("reads and writes" in note for note in table.notes)
+
+
+def test_one_exit_by_two_names_is_read_once(tmp_path: Path) -> None:
+    (table,) = read(tmp_path, table_of("io", "IO_INSTRUCTION"))
+    assert len(table.measurements) == 1
+    assert any("could not be read" in note for note in table.notes)
+
+
+@pytest.mark.parametrize(("gone", "missing"), [
+    ("Avg time", "Avg time"), ("   Samples ", "Samples"), ("VM-EXIT", ""), ("Max Time", ""),
+])  # fmt: skip
+def test_a_heading_without_a_column_says_which(gone: str, missing: str) -> None:
+    assert gone in OLD_HEADING
+    lacks = missing_column(OLD_HEADING.replace(gone, "").encode())
+    assert lacks.startswith(missing)
+    assert bool(lacks) == bool(missing)
+    assert missing_column(b"VM-EXIT happened") == missing_column(b"x" * 2000) == ""
 
 
 @pytest.mark.parametrize(("unit", "scale"), [("ns", 1e3), ("us", 1e6), ("ms", 1e9), ("s", 1e12)])

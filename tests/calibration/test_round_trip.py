@@ -14,6 +14,7 @@ from vmexit_sim.calibration.decompose import decompose
 from vmexit_sim.calibration.observations import Evidence, Mixture
 from vmexit_sim.calibration.perf_stat import read_perf_stat
 from vmexit_sim.calibration.perf_text import perf_kvm_stat
+from vmexit_sim.errors import InputError
 from vmexit_sim.guest.table import Space, make_table
 from vmexit_sim.guest.workload import Recorded
 from vmexit_sim.hypervisor.platform import Platform, load_platform
@@ -58,9 +59,12 @@ def tallies(result: RunResult) -> dict[str, ExitTally]:
     return {tally.reason: tally for tally in result.exits}
 
 
-def calibrated(result: RunResult, tmp_path: Path, **how: Any) -> Calibration:
+def calibrated(
+    result: RunResult, tmp_path: Path, null_calls: bool = True, **how: Any
+) -> Calibration:
+    """From a run's report; `CALLS` are handled in the kernel, and nothing is charged for them."""
     report = tmp_path / "report.txt"
-    report.write_text(perf_kvm_stat(result))
+    report.write_text(perf_kvm_stat(result, null_calls=null_calls))
     return calibrate([report], **how)
 
 
@@ -210,6 +214,45 @@ def test_the_share_of_reads_decides_what_a_mixture_means(tmp_path: Path) -> None
         cost = next(cost for cost in found.costs if cost.name == "to_user")
         assert cost.low is not None
         assert (cost.low <= mean(truth, "to_user") <= (cost.high or 0)) == holds
+
+
+def test_hypercalls_that_go_to_user_space_are_not_taken_for_the_world_switch(
+    tmp_path: Path,
+) -> None:
+    truth = load_platform("kvm-2017")
+    everything = Rule(side="host", match=Match(), mechanism=Hypercall())
+    calls = Policy(title="all of it as hypercalls", rules=[everything])
+    result = simulate(calls, truth, one_of_each(20))
+    assert tallies(result).keys() == {"VMCALL"}
+    assert tallies(result)["VMCALL"].mean > 2 * mean(truth, "world_switch_out")
+    with pytest.raises(InputError, match="simulated VMCALL is not used"):
+        calibrated(result, tmp_path, null_calls=False)
+    some = Policy(title="memory as hypercalls", rules=[
+        Rule(side="host", match=Match(space=["mmio"]), mechanism=Hypercall())])  # fmt: skip
+    found = calibrated(simulate(some, truth, one_of_each(20)), tmp_path, null_calls=False)
+    out = next(cost for cost in found.costs if cost.name == "world_switch_out")
+    assert out.combination.keys() == {"MSR_WRITE"} or out.combination.keys() == {"IO_INSTRUCTION"}
+    assert (out.low or 0) <= mean(truth, "world_switch_out") <= (out.high or 0)
+    assert "split as on kvm-2017" in found.unidentified["world_switch_out"]
+
+
+def test_a_guest_of_another_mixture_than_was_taken_is_cautioned_of(tmp_path: Path) -> None:
+    # Three reads in four, all to user space: taken as one in two, decode comes out too dear.
+    truth = load_platform("kvm-2017")
+    write = np.tile([True, False, False, False], 25)
+    guest = Recorded(make_table(100, space=Space.PORT_IO, write=write, devices=("nvme",)))
+    result = simulate(Policy(title="reads"), truth, guest)
+    for mixture, holds, said in (
+        (None, False, "the share of reads (50%, not measured) and of user-space exits (100%)"),
+        (Mixture(port_reads=0.75), True, "the share of reads (75%) and of user-space exits (100%)"),
+    ):
+        found = calibrated(result, tmp_path, mixture=mixture)
+        cost = next(cost for cost in found.costs if cost.name == "decode_port_in")
+        assert cost.low is not None
+        assert (cost.low <= mean(truth, "decode_port_in") <= (cost.high or 0)) == holds
+        assert said in found.caution
+        write_calibration(tmp_path / "host.toml", found, "host")
+        assert said in load_platform(str(tmp_path / "host.toml")).caution
 
 
 def test_the_two_engines_print_the_same_report() -> None:

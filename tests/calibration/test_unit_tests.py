@@ -51,6 +51,18 @@ def test_cycles_become_times_of_the_stated_clock(tmp_path: Path) -> None:
     assert found["vmcall"].row == "line 7"
 
 
+@pytest.mark.parametrize("clock", [0, -1, 5, 99_999_999, 10**11 + 1, 10**20])
+def test_a_clock_that_is_no_cpus_is_refused(tmp_path: Path, clock: int) -> None:
+    with pytest.raises(InputError, match=r"clock.*is no CPU's clock"):
+        read_unit_tests(write(tmp_path, LOG), clock)
+
+
+def test_a_byte_order_mark_hides_no_result(tmp_path: Path) -> None:
+    (vmcall,) = read_unit_tests(write(tmp_path, b"\xef\xbb\xbfvmcall 1181\n"), 10**9).measurements
+    assert (vmcall.name, vmcall.row) == ("vmcall", "line 1")
+    assert is_result(b"\xef\xbb\xbfvmcall 1181")
+
+
 def test_one_number_says_nothing_of_its_spread(tmp_path: Path) -> None:
     tests = read_unit_tests(write(tmp_path, LOG), 10**9)
     for measurement in tests.measurements:

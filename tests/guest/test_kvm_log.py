@@ -307,6 +307,21 @@ def test_an_exit_lasts_from_kvm_exit_to_kvm_entry() -> None:
     assert (reader.unpaired, reader.dropped, reader.backward, reader.returns) == (0, 0, 0, True)
 
 
+@pytest.mark.parametrize("why", ["restart", "error", "KVM_EXIT_INTR"])
+def test_a_signal_on_the_way_back_is_no_access_that_user_space_handles(why: str) -> None:
+    (closed,), reader = exits(
+        (100, 1, Entry(0)), (350, 1, OUT), (360, 1, WRITE), (400, 1, UserSpace(why)),
+        (900, 1, Entry(0)),
+    )  # fmt: skip
+    assert (closed.user, closed.interrupted, closed.duration) == (0, 1, 550)
+    assert reader.returns
+    (_, closed), _ = exits(
+        (100, 1, Entry(0)), (350, 1, OUT), (400, 1, UserSpace(why)), (900, 1, Entry(0)),
+        (950, 1, OUT), (960, 1, UserSpace("KVM_EXIT_IO")), (990, 1, Entry(0)),
+    )  # fmt: skip
+    assert (closed.user, closed.interrupted) == (1, 0)
+
+
 def test_threads_do_not_mix() -> None:
     closed, _ = exits(
         (0, 1, Entry(0)), (0, 2, Entry(1)), (10, 1, OUT), (15, 2, OUT._replace(vcpu=1)),

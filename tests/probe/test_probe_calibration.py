@@ -204,11 +204,15 @@ def test_a_platform_file_can_be_read_again_and_says_where_it_comes_from(tmp_path
     assert "a CPU" in platform.about
 
 
-def test_whole_exits_are_measured_so_a_nested_base_adds_nothing(tmp_path: Path) -> None:
-    base = load_platform("kvm-nested-2017")
-    assert base.nesting is not None
-    write_host(tmp_path / "here.toml", of_times(TYPICAL), base)
-    assert load_platform(str(tmp_path / "here.toml")).nesting is None
+@pytest.mark.parametrize(("base", "says"), [
+    ("kvm-nested-2017", "a hypervisor below its own"), ("bare-metal-2022", "no hypervisor"),
+])  # fmt: skip
+def test_a_base_must_be_one_hypervisor_on_a_host(tmp_path: Path, base: str, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        write_host(tmp_path / "here.toml", of_times(TYPICAL), load_platform(base))
+    assert not (tmp_path / "here.toml").exists()
+    with pytest.raises(InputError, match=says):
+        calibrate(of_times(TYPICAL), load_platform(base))
 
 
 def test_a_folder_that_is_not_there_is_a_users_mistake(tmp_path: Path) -> None:

@@ -7,21 +7,24 @@ lack, events what the host's own guests do.
 
 from __future__ import annotations
 
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Literal
 
+from vmexit_sim.calibration.base import check_base
 from vmexit_sim.calibration.costs import Calibrated
 from vmexit_sim.calibration.decompose import decompose
 from vmexit_sim.calibration.fit import Fit, fit
+from vmexit_sim.calibration.gaps import NOT_USED
 from vmexit_sim.calibration.kvm_events import KERNEL, USER, read_kvm_events
 from vmexit_sim.calibration.measurement import Measurement
 from vmexit_sim.calibration.observations import Evidence, Mixture
-from vmexit_sim.calibration.perf_stat import PerfTable, is_heading, read_perf_stat
+from vmexit_sim.calibration.perf_stat import PerfTable, is_heading, missing_column, read_perf_stat
 from vmexit_sim.calibration.platform_file import write_platform
-from vmexit_sim.calibration.unit_tests import UnitTests, is_result, read_unit_tests
+from vmexit_sim.calibration.unit_tests import UnitTests, check_clock, is_result, read_unit_tests
 from vmexit_sim.errors import InputError
 from vmexit_sim.guest.trace_file import log_lines
 from vmexit_sim.hypervisor.platform import Costs, Platform, load_platform
@@ -52,6 +55,7 @@ class Calibration:
         notes: what a user must know.
         unidentified: costs that the measurements do not identify, each with why, and what was
             taken instead.
+        assumed: what intervals take as known: the shares of mixtures; each is among the notes.
     """
 
     files: tuple[tuple[str, FileKind], ...]
@@ -63,6 +67,16 @@ class Calibration:
     costs: tuple[Calibrated, ...]
     notes: tuple[str, ...]
     unidentified: Mapping[str, str]
+    assumed: tuple[str, ...] = ()
+
+    @property
+    def caution(self) -> str:
+        """What must be said with every result on the calibrated platform."""
+        measured = (
+            f"{self.measured} of {len(Costs.model_fields)} costs were measured; the others are "
+            f"those of {self.base.name}, or contained in measured ones"
+        )
+        return "; ".join([measured, *self.assumed])
 
     @property
     def measured(self) -> int:
@@ -92,13 +106,12 @@ def calibrate(
 
     Raises:
         InputError: no file, a file that cannot be read or is none of these, something measured
-            twice, or a base that is nested or has no hypervisor.
+            twice, nothing that a cost follows from, a clock that is no CPU's, or a base that is
+            nested or has no hypervisor.
     """
     platform = load_platform(base) if isinstance(base, str) else base
-    if platform.native_only or platform.nesting is not None:
-        what = "no hypervisor" if platform.native_only else "a hypervisor below its own"
-        raise InputError(f"has {what}, so its costs are not what an exit's time consists of",
-                         key="base", value=platform.name, mend="take kvm-2017")  # fmt: skip
+    check_base(platform)
+    check_clock(clock)
     paths = [Path(file) for file in files]
     if not paths:
         raise InputError("no file to calibrate from", mend="name a report or a log")
@@ -121,9 +134,10 @@ def calibrate(
     )
     _refuse_twice(evidence.measurements)
     found = decompose(evidence, platform, spread=spread)
-    if not found.costs:
+    if not any(cost.combination for cost in found.costs):
+        why = f": {found.notes[0]}" if found.notes else ""
         mend = "give VM exits (perf kvm stat report --event=vmexit) or unit tests"
-        raise InputError("measures nothing that a platform charges", file=paths[0], mend=mend)
+        raise InputError(f"measures nothing that a platform charges{why}", file=paths[0], mend=mend)
     used, source = _clock(unit_tests, clock)
     taken = {name for cost in found.costs for name in cost.combination}
     order = sorted(evidence.measurements, key=lambda m: (m.name not in taken, -m.mean * (m.n or 1)))
@@ -138,6 +152,7 @@ def calibrate(
         costs=found.costs,
         notes=(*notes, *found.notes),
         unidentified=found.unidentified,
+        assumed=found.assumed,
     )
 
 
@@ -145,15 +160,23 @@ def kind_of(path: Path) -> FileKind:
     """What a file is, by its first line that says so.
 
     Raises:
-        InputError: it cannot be read, or none of its first lines says so.
+        InputError: it cannot be read, is UTF-16, or none of its first lines says so.
     """
-    for line in islice(log_lines(path), RECOGNISED_WITHIN):
+    missing = ""
+    for number, line in enumerate(islice(log_lines(path), RECOGNISED_WITHIN)):
+        if not number and line.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+            raise InputError(f"is UTF-16: it begins with the byte-order mark {line[:2].hex(' ')}",
+                             file=path, mend="iconv -f UTF-16 -t UTF-8")  # fmt: skip
         if is_heading(line):
             return "perf kvm stat"
         if any(event in line for event in _EVENTS):
             return "KVM events"
         if is_result(line):
             return "kvm-unit-tests"
+        missing = missing or missing_column(line)
+    if missing:
+        raise InputError(f"is a table of perf kvm stat without the column {missing}", file=path,
+                         mend="give all that `perf kvm stat report` prints")  # fmt: skip
     raise InputError(
         "is nothing to calibrate from", file=path,
         mend="give a report of perf kvm stat, a log of kvm-unit-tests' vmexit, or KVM trace events",
@@ -171,16 +194,13 @@ def write_calibration(path: Path, calibration: Calibration, name: str) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    base = calibration.base.name
     files = ", ".join(f"{Path(file).name} ({kind})" for file, kind in calibration.files)
-    total = len(Costs.model_fields)
     write_platform(
         path,
         name=name,
         title=f"{name}: calibrated from {files}",
         about="\n".join(["Calibrated from measurements of one host.", *calibration.notes]),
-        caution=f"{calibration.measured} of {total} costs were measured; the others are those of "
-        f"{base}, or contained in measured ones",
+        caution=calibration.caution,
         base=calibration.base,
         costs=calibration.costs,
         measurements=calibration.measurements,
@@ -226,8 +246,15 @@ def _events(path: Path) -> _Events:
         (log.lost, "events were lost while recording"),
         (log.unpaired, "exits, entries or accesses have no partner"),
         (log.bad, "lines could not be read"),
+        (
+            log.interrupted,
+            "exits were interrupted by a signal on their way back into the guest; "
+            "they count as neither handled in the kernel nor by user space",
+        ),
     )
     notes += [f"{path.name}: {count:,} {what}" for count, what in counted if count]
+    notes += [f"{path.name}: {m.name} is not used: {NOT_USED[m.name]}" for m in log.halts
+              if m.name in NOT_USED]  # fmt: skip
     if not log.knows_user_space:
         notes.append(f"{path.name}: without kvm_userspace_exit it does not say which exits went to "
                      "user space, so reasons are mixtures")  # fmt: skip
@@ -255,7 +282,7 @@ def _without(table: PerfTable, names: set[str]) -> PerfTable:
         return table
     kept = tuple(m for m in table.measurements if m.name not in names)
     return PerfTable(view=table.view, measurements=kept, is_simulated=table.is_simulated,
-                     notes=table.notes)  # fmt: skip
+                     has_null_calls=table.has_null_calls, notes=table.notes)  # fmt: skip
 
 
 def _refuse_twice(measurements: Iterable[Measurement]) -> None:

@@ -49,8 +49,8 @@ def combined(
     """Mean and interval of a weighted sum of measured means, in ps.
 
     The errors of different measurements are taken as independent, and the sum's error as their
-    root sum of squares. The smallest n among them gives the degrees of freedom of Student's t,
-    which is wider than Welch and Satterthwaite's approximation, never narrower.
+    root sum of squares. Student's t has the fewest degrees of freedom among them, which is
+    wider than Welch and Satterthwaite's approximation, never narrower.
 
     Args:
         measurements: what was measured, of which the combination names some.
@@ -65,19 +65,19 @@ def combined(
     """
     named = {measurement.name: measurement for measurement in measurements}
     mean, variance, known = 0.0, 0.0, True
-    sizes: list[int | None] = []
+    freedom: list[int | None] = []
     for name, weight in combination.items():
         if name not in named:
             raise InputError("is no measurement", key="from", value=name)
         measured = named[name]
         mean += weight * measured.mean
-        sizes.append(measured.n)
+        freedom.append(measured.freedom)
         if measured.error is None or measured.n == 1:
             known = False
         else:
             variance += (weight * measured.error) ** 2
     if not known or not combination:
         return mean, None, None
-    stated = [n for n in sizes if n is not None]
+    stated = [degrees for degrees in freedom if degrees is not None]
     half = quantile(min(stated) if stated else None, confidence) * math.sqrt(variance)
     return mean, mean - half, mean + half

@@ -28,7 +28,14 @@ from vmexit_sim.calibration.costs import Calibrated, combined
 from vmexit_sim.calibration.fit import MOST_SPREAD, Family, fit, shifted
 from vmexit_sim.calibration.gaps import WANTED, unused
 from vmexit_sim.calibration.measurement import Measurement
-from vmexit_sim.calibration.observations import SWITCH, USER, Evidence, Observation, observations
+from vmexit_sim.calibration.observations import (
+    SWITCH,
+    USER,
+    Evidence,
+    Observation,
+    assumed,
+    observations,
+)
 from vmexit_sim.calibration.platform_file import shown_interval, stated_time
 from vmexit_sim.hypervisor.platform import Costs, Platform
 from vmexit_sim.units import format_time
@@ -49,11 +56,14 @@ class Decomposition:
         notes: what a user must know: what was assumed, what was not used, what does not fit.
         unidentified: costs that the measurements do not identify, each with why, and what was
             taken instead.
+        assumed: what intervals take as known that was not measured with the costs: the shares of
+            mixtures. Each is among the notes, too.
     """
 
     costs: tuple[Calibrated, ...]
     notes: tuple[str, ...]
     unidentified: Mapping[str, str]
+    assumed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +89,7 @@ class _Ledger:
     unidentified: dict[str, str] = field(default_factory=dict)
     spans: dict[str, list[str]] = field(default_factory=dict)
     starved: list[Observation] = field(default_factory=list)
+    mixtures: list[str] = field(default_factory=list)
 
     def take(self, observation: Observation) -> None:
         """Learn from one measurement what it says of costs that are not known yet."""
@@ -171,6 +182,7 @@ class _Ledger:
         if not split and len(free) > 1:
             split = f"only {_listed(free)} is measured, as a sum; split as on {self.base.name}"
         if observation.is_mixture:
+            self.mixtures.append(name)
             shares = ", ".join(f"{w:.3g} {cost}" for cost, w in observation.weights.items())
             split += "; " * bool(split) + f"a mixture, taken as an average of {shares} per exit"
         for cost in free:
@@ -301,11 +313,13 @@ def decompose(evidence: Evidence, base: Platform, *, spread: bool = True) -> Dec
                 f"{WANTED.get(name, 'nothing that was given measures it')}: as on {base.name}"
             )
     names = list(Costs.model_fields)
+    taken = tuple(filter(None, (assumed(evidence, name) for name in ledger.mixtures)))
     spans = (f"{', '.join(names)}: {about}" for about, names in ledger.spans.items())
     return Decomposition(
         costs=tuple(ledger.costs[name] for name in names if name in ledger.costs),
-        notes=tuple(dict.fromkeys([*spans, *ledger.notes, *unused(evidence)])),
+        notes=tuple(dict.fromkeys([*spans, *taken, *ledger.notes, *unused(evidence)])),
         unidentified={n: ledger.unidentified[n] for n in names if n in ledger.unidentified},
+        assumed=taken,
     )
 
 

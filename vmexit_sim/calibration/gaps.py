@@ -4,15 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from vmexit_sim.calibration.observations import Evidence
+from vmexit_sim.calibration.observations import REASONS, Evidence
+from vmexit_sim.calibration.perf_stat import PerfTable
+from vmexit_sim.guest.kvm_reasons import MEMORY_FAULT
+
+MOST_LISTED = 12
+"""Most exit reasons that are named where nothing is to be said of each."""
 
 
 def unused(evidence: Evidence) -> Iterable[str]:
     """What was given, and why it is not used."""
     names = {measurement.name for measurement in evidence.measurements}
-    for name, why in _NOT_USED.items():
+    for name, why in NOT_USED.items():
         if name in names:
             yield f"{name} is not used: {why}"
+    if any(t.is_simulated and not t.has_null_calls and "VMCALL" in _rows(t)
+           for t in evidence.tables):  # fmt: skip
+        yield (
+            "simulated VMCALL is not used: nothing says that these hypercalls stayed in the kernel "
+            "and did nothing, so they do not give the world switch"
+        )
+    exits = {name for table in evidence.tables if table.view == "vmexit" for name in _rows(table)}
+    others = sorted(exits - NOT_USED.keys() - REASONS)
+    if others:
+        more = f" and {len(others) - MOST_LISTED:,} more" if len(others) > MOST_LISTED else ""
+        yield f"not used, since no cost follows from them: {', '.join(others[:MOST_LISTED])}{more}"
     if any(name.endswith(":PIN") for name in names):
         yield (
             "port reads of the ioport view (PIN) are not used: kvm_pio fires when the read is "
@@ -20,14 +36,20 @@ def unused(evidence: Evidence) -> Iterable[str]:
         )
 
 
-_NOT_USED = {
+def _rows(table: PerfTable) -> set[str]:
+    return {measurement.name for measurement in table.measurements}
+
+
+NOT_USED = {
     "HLT": "its time is the guest's idling, and no exit handling",
     "EPT_VIOLATION": "most of them give the guest memory, and only some are writes to read-only "
     "pages",
-    "npf": "nested page faults hold memory accesses and faults of the guest's memory together",
+    MEMORY_FAULT: "nested page faults hold memory accesses and faults of the guest's memory "
+    "together",
     "EXTERNAL_INTERRUPT": "its time is the host's own interrupt handlers'",
     "inl_from_pmtimer": "it is inl_from_qemu with a device's own work",
 }
+"""Why what was measured under a name says nothing of a cost."""
 
 WANTED = {
     "world_switch_out": "vmcall of kvm-unit-tests gives it, with world_switch_in",

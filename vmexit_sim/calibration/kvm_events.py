@@ -15,7 +15,9 @@ or page if it holds just one access there. Halts are kept apart: their time is t
 Mean, standard deviation, extremes and number are exact however long the log is. What follows each
 other in a log is no independent sample, so a mean's standard error comes from the means of 20 to 39
 batches of consecutive samples where there are enough (and is never less than that of independent
-samples). Of the samples themselves, `KEPT` of each measurement are kept, each as likely as another.
+samples); it has as many degrees of freedom as there are batches, less one. An exit during which a
+signal called the thread to user space counts under its reason, port or page, but under neither way.
+Of the samples themselves, `KEPT` of each measurement are kept, each as likely as another.
 
 Sources: K.-H. Li, "Reservoir-sampling algorithms of time complexity O(n(1 + log(N/n)))", ACM TOMS
 20 (1994), algorithm L; Schmeiser, "Batch size effects in the analysis of simulation output",
@@ -68,6 +70,7 @@ class KvmEvents:
         lost: events that the log says were lost while recording.
         unpaired: exits, entries and accesses without a partner, or with an impossible length.
         unnamed: exits left out of a measurement of their own since there were too many names.
+        interrupted: exits during which a signal or an error called the thread to user space.
         bad: lines refused.
         bad_lines: the first of them: (line number, reason).
         knows_user_space: whether the log says which exits went to user space.
@@ -79,6 +82,7 @@ class KvmEvents:
     lost: int
     unpaired: int
     unnamed: int
+    interrupted: int
     bad: int
     bad_lines: tuple[tuple[int, str], ...]
     knows_user_space: bool
@@ -154,6 +158,10 @@ class Tally:
         means = np.array(self._batches, np.float64) / self._size
         return max(alone, float(means.std(ddof=1)) / math.sqrt(len(means)))
 
+    def degrees(self) -> int | None:
+        """Degrees of freedom of the standard error if it comes of batch means; None: n - 1."""
+        return None if self._size == 1 else len(self._batches) - 1
+
     def measurement(self, name: str, file: str) -> Measurement:
         """What was measured, in ps."""
         error, sd = self.error(), self.sd()
@@ -165,6 +173,7 @@ class Tally:
             sd=None if sd is None else sd * NANOSECOND,
             least=float(self._least * NANOSECOND),
             greatest=float(self._greatest * NANOSECOND),
+            degrees=self.degrees(),
             samples=np.array(self._kept, np.int64) * NANOSECOND,
             file=file,
             row=name,
@@ -196,11 +205,13 @@ def read_kvm_events(path: Path | str, *, strict: bool = False) -> KvmEvents:
     log, reader = KvmLog(path, strict=strict), ExitReader(path)
     tallies: dict[str, Tally] = {}
     halts: dict[str, Tally] = {}
-    exits = unnamed = 0
+    exits = unnamed = interrupted = 0
     for closed in reader.exits(log):
         exits += 1
         into = halts if closed.is_halt else tallies
-        for name in _names(closed.reason, closed.user > 0, _access(closed)):
+        way = "" if closed.interrupted else USER if closed.user else KERNEL
+        interrupted += closed.interrupted > 0
+        for name in _names(closed.name, way, _access(closed)):
             tally = into.get(name)
             if tally is None:
                 if len(into) >= MOST_NAMES:
@@ -218,6 +229,7 @@ def read_kvm_events(path: Path | str, *, strict: bool = False) -> KvmEvents:
         lost=log.lost,
         unpaired=reader.unpaired + reader.dropped + reader.backward,
         unnamed=unnamed,
+        interrupted=interrupted,
         bad=log.bad,
         bad_lines=tuple(log.bad_lines),
         knows_user_space=reader.returns,
@@ -244,15 +256,14 @@ def _rank(name: str) -> int:
 
 
 @lru_cache(maxsize=4 * MOST_NAMES)
-def _names(reason: str, to_user: bool, access: Access | None) -> tuple[str, ...]:
+def _names(reason: str, way: str, access: Access | None) -> tuple[str, ...]:
     """Every measurement that an exit is a sample of."""
     of = [reason]
     if access is not None:
         kind, where, write = access
         direction = "write" if write else "read"
         of += [f"{kind} {direction}", f"{kind} {where:#x} {direction}"]
-    way = USER if to_user else KERNEL
-    return (*of, *(name + way for name in of))
+    return (*of, *(name + way for name in of)) if way else tuple(of)
 
 
 def _access(closed: ClosedExit) -> Access | None:

@@ -33,6 +33,8 @@ class Measurement:
         sd: standard deviation of one sample, in ps; None: not known.
         least: the shortest, in ps; None: not known.
         greatest: the longest, in ps; None: not known.
+        degrees: degrees of freedom of the standard error, where it comes of fewer numbers than the
+            samples (of batch means); None: n - 1.
         samples: the samples themselves, in ps, or a fair selection of them; None: not kept.
         file: the file it was read from; "" if none.
         row: where it stands there: a line's number or a row's name, as text.
@@ -45,6 +47,7 @@ class Measurement:
     sd: float | None = None
     least: float | None = None
     greatest: float | None = None
+    degrees: int | None = None
     samples: npt.NDArray[np.int64] | None = field(default=None, compare=False, repr=False)
     file: str = ""
     row: str = ""
@@ -53,7 +56,8 @@ class Measurement:
         """Refuse what no clock can have measured.
 
         Raises:
-            InputError: a time that is negative, not finite, or longer than 53 days; no samples.
+            InputError: a time that is negative, not finite, or longer than 53 days; no samples,
+                or degrees of freedom that so many samples do not have.
         """
         for what in ("mean", "error", "sd", "least", "greatest"):
             value = getattr(self, what)
@@ -63,6 +67,17 @@ class Measurement:
         if self.n is not None and self.n < 1:
             raise InputError("is no number of samples", file=self.file or None,
                              key=self.row or self.name, value=self.n)  # fmt: skip
+        most = math.inf if self.n is None else self.n - 1
+        if self.degrees is not None and not 1 <= self.degrees <= most:
+            raise InputError("is no number of degrees of freedom", file=self.file or None,
+                             key=self.row or self.name, value=self.degrees)  # fmt: skip
+
+    @property
+    def freedom(self) -> int | None:
+        """Degrees of freedom of the standard error; None: not known."""
+        if self.degrees is not None or self.n is None:
+            return self.degrees
+        return self.n - 1
 
     @classmethod
     def of_samples(
@@ -98,18 +113,18 @@ class Measurement:
         n = self.n or 0
         if self.error is None or n == 1:
             return unbounded(self.mean, n, METHOD, confidence, "ps")
-        half = quantile(self.n, confidence) * self.error
+        half = quantile(self.freedom, confidence) * self.error
         return Estimate(self.mean, self.mean - half, self.mean + half, n, METHOD, confidence)
 
 
-def quantile(n: int | None, confidence: float = CONFIDENCE) -> float:
+def quantile(degrees: int | None, confidence: float = CONFIDENCE) -> float:
     """How many standard errors a two-sided interval of that confidence reaches.
 
     Args:
-        n: samples, two or more: Student's t with n - 1 degrees of freedom; None: normal.
+        degrees: Student's t with so many degrees of freedom, one or more; None: normal.
         confidence: nominal coverage.
     """
     from scipy.special import ndtri, stdtrit
 
     upper = 0.5 + confidence / 2
-    return float(ndtri(upper) if n is None else stdtrit(n - 1, upper))
+    return float(ndtri(upper) if degrees is None else stdtrit(degrees, upper))

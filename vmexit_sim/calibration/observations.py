@@ -12,7 +12,8 @@ perf, begin behind the processor's way out and end before its way in: the world 
 them, and has to come from elsewhere. The software that every exit passes is in both.
 
 An exit reason is as a rule a mixture: IO_INSTRUCTION has reads and writes, of which the kernel
-handles some and user space the others. Then a cost counts by its share (`Mixture`).
+handles some and user space the others. Then a cost counts by its share (`Mixture`). Shares are
+taken as known: how wrong they may be is in no interval, so a result must say which it took.
 """
 
 from __future__ import annotations
@@ -149,10 +150,10 @@ def _null_exits(tests: Mapping[str, Measurement]) -> Iterator[Observation]:
 
 
 def _simulated(tables: Sequence[PerfTable]) -> Iterator[Observation]:
-    """A table that holds the world switch gives it away by its null exits."""
+    """A table that holds the world switch gives it away by hypercalls that do nothing else."""
     for table in tables:
         for measurement in table.measurements:
-            if table.is_simulated and table.view == "vmexit" and measurement.name == "VMCALL":
+            if table.has_null_calls and table.view == "vmexit" and measurement.name == "VMCALL":
                 yield Observation(measurement=measurement, kinds=((1.0, SWITCH),), has_spread=True,
                                   contained=("dispatch_hypercall",),
                                   about="simulated: with the world switch")  # fmt: skip
@@ -212,7 +213,7 @@ def _mixtures(evidence: Evidence) -> Iterator[Observation]:
         if table.view == "vmexit"
         for measurement in table.measurements
     ]
-    by_name = {_KVM_NAMES.get(row.name, row.name): (row, simulated) for row, simulated in rows}
+    by_name = {row.name: (row, simulated) for row, simulated in rows}
     mixture = evidence.mixture
     reads = port_reads(evidence)
     ports = [
@@ -235,7 +236,7 @@ def _mixtures(evidence: Evidence) -> Iterator[Observation]:
         if name not in by_name:
             continue
         row, simulated = by_name[name]
-        if simulated and name == "VMCALL":  # the world switch was taken from it
+        if simulated and name == "VMCALL":  # gives the world switch, or nobody knows what
             continue
         switch = SWITCH if simulated else ()
         yield Observation(
@@ -257,21 +258,43 @@ def _kinds(
     return tuple((share / total, (*switch, *costs)) for share, costs in kept)
 
 
-_KVM_NAMES = {"io": "IO_INSTRUCTION", "vmmcall": "VMCALL", "hypercall": "VMCALL",
-              "msr": "MSR_WRITE"}  # fmt: skip
-"""AMD's names for the same exits (arch/x86/include/uapi/asm/svm.h). Its nested page faults hold
-memory accesses and faults of the guest's memory together, so they stand for neither."""
+REASONS = frozenset({"VMCALL", "MSR_WRITE", "MSR_READ", "IO_INSTRUCTION", "EPT_MISCONFIG"})
+"""Exit reasons that costs are taken from."""
+
+
+def assumed(evidence: Evidence, name: str) -> str:
+    """Which shares a mixture's intervals take as known; "" if it is no mixture."""
+    mixture = evidence.mixture
+    if name == "IO_INSTRUCTION":
+        how = "" if mixture.port_reads is not None else (
+            ", counted" if _counted(evidence) else ", not measured"
+        )  # fmt: skip
+        return (
+            f"intervals from {name} take the share of reads ({port_reads(evidence):.0%}{how}) and "
+            f"of user-space exits ({mixture.port_user:.0%}) as known"
+        )
+    if name == "EPT_MISCONFIG":
+        return (
+            f"intervals from {name} take the share of user-space exits ({mixture.mmio_user:.0%}) "
+            "as known"
+        )
+    return ""
 
 
 def port_reads(evidence: Evidence) -> float:
     """The share of reads among port accesses: stated, counted in a port view, or a half."""
     if evidence.mixture.port_reads is not None:
         return evidence.mixture.port_reads
+    counts = _counted(evidence)
+    return counts["PIN"] / sum(counts.values()) if counts else 0.5
+
+
+def _counted(evidence: Evidence) -> dict[str, int]:
+    """Port reads and writes that a port view counted; empty: there is none."""
     counts = {"PIN": 0, "POUT": 0}
     for table in evidence.tables:
         for row in table.measurements:
             direction = row.name.rpartition(":")[2]
             if table.view == "ioport" and direction in counts:
                 counts[direction] += row.n or 0
-    total = sum(counts.values())
-    return counts["PIN"] / total if total else 0.5
+    return counts if any(counts.values()) else {}

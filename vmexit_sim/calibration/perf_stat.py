@@ -18,6 +18,8 @@ pct / 100 · mean · √n. The newer layout prints none, and the spread is then 
 Printed numbers are rounded. What that may hide of the mean is part of its standard error, as of a
 uniform error of one unit of the last digit.
 
+AMD's exit reasons get the names of Intel's (`vmexit_sim.guest.kvm_reasons`).
+
 Where the intervals begin and end (tools/perf/arch/x86/util/kvm-stat.c): a VM exit from kvm_exit to
 kvm_entry; a port access from kvm_pio to kvm_entry; a memory write from kvm_mmio to kvm_entry, a read
 from kvm_exit to kvm_mmio; an MSR access from kvm_msr to kvm_entry. The hardware's own transition is
@@ -35,6 +37,7 @@ from typing import Literal
 
 from vmexit_sim.calibration.measurement import Measurement
 from vmexit_sim.errors import InputError
+from vmexit_sim.guest.kvm_reasons import canonical
 from vmexit_sim.guest.trace_file import log_lines
 from vmexit_sim.units import LONGEST_PS, MICROSECOND, MILLISECOND, NANOSECOND, SECOND
 
@@ -45,6 +48,9 @@ MOST_LINES = 1_000_000
 
 MOST_ROWS = 20_000
 """Most rows of one table: a guest does not touch more registers than that."""
+
+NULL_CALLS = b"simulated: hypercalls stay in the kernel, and nothing is charged beyond the exit"
+"""The line by which a simulated table says that its hypercalls give the world switch."""
 
 SIMULATED = b"simulated: times include the world switch"
 """The line by which vmexit-sim's own tables say that they differ from perf's in that."""
@@ -79,6 +85,8 @@ class PerfTable:
         view: what its rows are: VM exits, ports, guest addresses or MSRs.
         measurements: one for each row that could be read, in order; times in ps.
         is_simulated: whether vmexit-sim wrote it, so that its times include the world switch.
+        has_null_calls: whether a simulated table's hypercalls did nothing, so that they last as
+            long as the world switch.
         notes: what a user must know of it: rows that could not be read, totals that do not agree,
             lost events.
     """
@@ -86,6 +94,7 @@ class PerfTable:
     view: View
     measurements: tuple[Measurement, ...]
     is_simulated: bool = False
+    has_null_calls: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -98,6 +107,18 @@ class _Row:
 def is_heading(line: bytes) -> bool:
     """Whether a line is the heading of such a table."""
     return _columns(line) is not None
+
+
+def missing_column(line: bytes) -> str:
+    """The column that a line lacks to be a table's heading; "" if it is one, or none at all."""
+    kinds, _, _ = _kinds(line)
+    if kinds[:1] != ["name"] or len(kinds) < 3:
+        return ""
+    return next((_COLUMNS[kind] for kind in _COLUMNS if kind not in kinds), "")
+
+
+_COLUMNS = {"n": "Samples", "mean": "Avg time (or Mean Time)"}
+"""Columns that a table must have, as they are headed."""
 
 
 def read_perf_stat(path: Path) -> list[PerfTable]:
@@ -121,21 +142,22 @@ def read_perf_stat(path: Path) -> list[PerfTable]:
 
 def _tables(path: Path) -> Iterator[PerfTable]:
     table: _Table | None = None
-    is_simulated = False
+    is_simulated = has_null_calls = False
     for number, line in enumerate(log_lines(path), 1):
         if number > MOST_LINES:
             raise InputError(f"has more than {MOST_LINES:,} lines", file=path,
                              mend="is it a report of perf kvm stat?")  # fmt: skip
         is_simulated = is_simulated or SIMULATED in line
+        has_null_calls = has_null_calls or NULL_CALLS in line
         columns = _columns(line)
         if columns is not None:
             if table is not None:
-                yield table.finished(is_simulated)
+                yield table.finished(is_simulated, has_null_calls)
             table = _Table(path, columns)
         elif table is not None:
             table.read(number, line)
     if table is not None:
-        yield table.finished(is_simulated)
+        yield table.finished(is_simulated, has_null_calls)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,25 +170,31 @@ class _Columns:
 
 
 def _columns(line: bytes) -> _Columns | None:
-    if len(line) > 1000:
+    kinds, view, unit = _kinds(line)
+    is_table = kinds[:1] == ["name"] and _COLUMNS.keys() <= set(kinds)
+    if not is_table or len(set(kinds)) < len(kinds):
         return None
+    return _Columns(view=view, names=tuple(kinds[1:]), unit=unit)
+
+
+def _kinds(line: bytes) -> tuple[list[str], View | None, int | None]:
+    """The kinds of a heading's columns, the view that it states and its unit; none: no heading."""
     kinds: list[str] = []
     view: View | None = None
     unit: int | None = None
+    if len(line) > 1000:
+        return [], None, None
     for match in _HEADINGS.finditer(line):
         kind = str(match.lastgroup)
         if kind == "name":
             if kinds:
-                return None
+                return [], None, None
             view = _VIEWS.get(match["name"].lower())
         elif kind == "unit":
             unit = _UNITS[match["unit"].lower()]
             continue
         kinds.append(kind)
-    is_table = kinds[:1] == ["name"] and {"n", "mean"} <= set(kinds)
-    if not is_table or len(set(kinds)) < len(kinds):
-        return None
-    return _Columns(view=view, names=tuple(kinds[1:]), unit=unit)
+    return kinds, view, unit
 
 
 class _Table:
@@ -202,7 +230,8 @@ class _Table:
         names = self.columns.names
         if len(cells) <= len(names) or len(line) > 1000:
             return False
-        name = b" ".join(cells[: -len(names)]).decode("ascii", "replace")
+        printed = b" ".join(cells[: -len(names)]).decode("ascii", "replace")
+        name = canonical(printed)
         found: dict[str, tuple[float, float]] = {}
         for kind, cell in zip(names, cells[-len(names) :], strict=True):
             value = self._cell(kind, cell)
@@ -216,6 +245,8 @@ class _Table:
         if row is None:
             return False
         self.rows[name] = row
+        if printed != name == "MSR_WRITE":
+            self.notes.append(f"{printed} holds reads and writes of registers: taken as {name}")
         return True
 
     def _cell(self, kind: str, cell: bytes) -> tuple[float, float] | None:
@@ -234,12 +265,13 @@ class _Table:
         value = float(match[1] + b"." + (match[2] or b"0")) * unit
         return (value, unit / 10 ** len(match[2] or b"")) if value <= LONGEST_PS else None
 
-    def finished(self, is_simulated: bool) -> PerfTable:
+    def finished(self, is_simulated: bool, has_null_calls: bool) -> PerfTable:
         """All of the table, once its last line has been read."""
         return PerfTable(
             view=self.columns.view or _view_of(list(self.rows)),
             measurements=tuple(row.measurement for row in self.rows.values()),
             is_simulated=is_simulated,
+            has_null_calls=is_simulated and has_null_calls,
             notes=(*self.notes, *self._unread(), *self._mismatch()),
         )
 

@@ -2,7 +2,8 @@
 
 What reads a host's report reads this, so a calibration can be held against a platform whose costs
 are known. It differs from perf's in one thing, and says so in a line of its own: a simulated exit
-lasts from leaving the guest to being in it again, world switch included.
+lasts from leaving the guest to being in it again, world switch included. Its hypercalls give that
+switch only if they do nothing else; no tally of exits says so, and whoever simulated them may.
 """
 
 from __future__ import annotations
@@ -10,18 +11,27 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from vmexit_sim.calibration.perf_stat import SIMULATED
+from vmexit_sim.calibration.perf_stat import NULL_CALLS, SIMULATED
 from vmexit_sim.measure.records import ExitTally, RunResult
 from vmexit_sim.units import MICROSECOND
 
 
-def perf_kvm_stat(result: RunResult) -> str:
-    """A run's VM exits by reason, the longest total first."""
-    return "\n".join(_lines(result.exits)) + "\n"
+def perf_kvm_stat(result: RunResult, *, null_calls: bool = False) -> str:
+    """A run's VM exits by reason, the longest total first.
+
+    Args:
+        result: the run.
+        null_calls: whether every hypercall stayed in the kernel and nothing but exit, dispatch and
+            entry was charged for it, so that calibrating may take the world switch from them.
+    """
+    return "\n".join(_lines(result.exits, null_calls)) + "\n"
 
 
-def _lines(exits: list[ExitTally]) -> Iterator[str]:
-    yield from ("", "Analyze events for all VMs, all VCPUs:", f"# {SIMULATED.decode()}", "")
+def _lines(exits: list[ExitTally], null_calls: bool) -> Iterator[str]:
+    yield from ("", "Analyze events for all VMs, all VCPUs:", f"# {SIMULATED.decode()}")
+    if null_calls:
+        yield f"# {NULL_CALLS.decode()}"
+    yield ""
     yield (
         f"{'VM-EXIT':>20} {'Samples':>10} {'Samples%':>9} {'Time%':>9} {'Min Time':>11} "
         f"{'Max Time':>11} {'Avg time':>16}"

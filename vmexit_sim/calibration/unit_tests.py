@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 import re
+from codecs import BOM_UTF8
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,7 +73,18 @@ class UnitTests:
 
 def is_result(line: bytes) -> bool:
     """Whether a line is a test's result."""
-    return len(line) < 200 and _RESULT.fullmatch(line) is not None
+    return len(line) < 200 and _RESULT.fullmatch(line.removeprefix(BOM_UTF8)) is not None
+
+
+def check_clock(clock: int | None) -> None:
+    """Refuse what is no CPU's clock, in Hz; None is fine.
+
+    Raises:
+        InputError: it is below `SLOWEST` or above `FASTEST`.
+    """
+    if clock is not None and not SLOWEST <= clock <= FASTEST:
+        raise InputError("is no CPU's clock, in Hz", key="clock", value=clock,
+                         mend=f"give {SLOWEST / 1e9:g} to {FASTEST / 1e9:g} GHz")  # fmt: skip
 
 
 def read_unit_tests(path: Path, clock: int | None = None) -> UnitTests:
@@ -84,8 +96,9 @@ def read_unit_tests(path: Path, clock: int | None = None) -> UnitTests:
 
     Raises:
         InputError: the file cannot be read, holds no result, is far longer than such a log, or
-            does not say the clock, which was not given.
+            does not say the clock, which was not given; or the clock given is no CPU's.
     """
+    check_clock(clock)
     cycles: dict[str, list[int]] = {}
     lines: dict[str, int] = {}
     said: dict[int, int] = {}
@@ -95,7 +108,7 @@ def read_unit_tests(path: Path, clock: int | None = None) -> UnitTests:
                              mend="is it a log of kvm-unit-tests' vmexit?")  # fmt: skip
         if len(line) > 1000:
             continue
-        match = _RESULT.fullmatch(line)
+        match = _RESULT.fullmatch(line.removeprefix(BOM_UTF8))
         if match is None:
             _note_clock(line, said)
             continue

@@ -23,6 +23,9 @@ def calibrate(
     base: str = "kvm-2017",
     clock: str | None = None,
     constant: Flag = False,
+    port_reads: float | None = None,
+    port_user: float = 1.0,
+    mmio_user: float = 1.0,
     json: Json = False,
 ) -> None:
     """Make a platform from measurements: what they identify, with intervals, and what not.
@@ -42,11 +45,18 @@ def calibrate(
         The host's time-stamp counter ("3.5 GHz"), where a log counts cycles and does not say it.
     constant
         Leave out the spread of exits: costs are their means, and what is simulated is exact.
+    port_reads
+        The share of reads among port exits (0 … 1), where no file tells it; by default a half.
+    port_user
+        The share of port exits that user space handles (0 … 1).
+    mmio_user
+        The same of memory exits.
     json
         Print one JSON document instead of tables.
     """
     from vmexit_sim.calibration.calibrate import calibrate as calibrated
     from vmexit_sim.calibration.calibrate import write_calibration
+    from vmexit_sim.calibration.observations import Mixture
     from vmexit_sim.present import terminal
     from vmexit_sim.present.calibration_tables import calibration_document, calibration_report
     from vmexit_sim.units import parse_frequency
@@ -58,8 +68,9 @@ def calibrate(
         hertz = None if clock is None else parse_frequency(clock)
     except InputError as error:
         raise error.located(key="--clock") from None
+    mixture = Mixture(port_reads=port_reads, port_user=port_user, mmio_user=mmio_user)
     with terminal.console(stderr=True).status("reading"):
-        found = calibrated(files, base=base, clock=hertz, spread=not constant)
+        found = calibrated(files, base=base, clock=hertz, mixture=mixture, spread=not constant)
     if output is not None:
         write_calibration(output, found, name or output.stem)
     if json:
@@ -95,11 +106,13 @@ def probe(
         Print one JSON document instead of tables.
     """
     from vmexit_sim import probe as probing
+    from vmexit_sim.calibration.base import check_base
     from vmexit_sim.hypervisor.platform import load_platform
     from vmexit_sim.present import probe_tables, terminal
 
     _check_toml(output)
     platform = load_platform(base)
+    check_base(platform)
     with terminal.console(stderr=True).status("probing") as status:
         survey = probing.survey(with_composites=validate, said=status.update)
         found = (
@@ -121,9 +134,15 @@ def probe(
 
 
 def _check_toml(output: Path | None) -> None:
-    if output is not None and output.suffix != ".toml":
+    """Refuse a file that could not be written, before anything is measured."""
+    if output is None:
+        return
+    if output.suffix != ".toml":
         raise InputError("is no platform file's name", key="--output", value=str(output),
                          mend="end it with .toml")  # fmt: skip
+    if not output.parent.is_dir():
+        raise InputError("is in no existing folder", key="--output", value=str(output),
+                         mend="make the folder first")  # fmt: skip
 
 
 def _path(output: Path) -> str:

@@ -57,9 +57,19 @@ class Msr(NamedTuple):
 
 
 class UserSpace(NamedTuple):
-    """A vCPU's thread goes back to user space."""
+    """A vCPU's thread goes back to user space.
+
+    Attributes:
+        reason: what for: the name of a KVM_EXIT constant; or "restart" or "error", as the kernel
+            prints a negative result of KVM_RUN (include/trace/events/kvm.h).
+    """
 
     reason: str
+
+    @property
+    def is_interruption(self) -> bool:
+        """Whether the guest wants nothing of user space: a signal, or an error, called it there."""
+        return self.reason in ("restart", "error", "KVM_EXIT_INTR")
 
 
 class Hypercall(NamedTuple):

@@ -8,6 +8,10 @@
 An exit is taken only if both its ends are there and nothing was lost in between. After a gap in the
 log (events lost) every exit that was open is dropped, and the guest's time before the next one is
 not known; the same if an event has no partner, or if the clock goes back.
+
+A thread also goes to user space because a signal called it there (KVM_RUN ended with EINTR), on
+its way back into the guest. That is no access that user space handles, though its time is in the
+exit's: such an exit is `interrupted`.
 """
 
 from __future__ import annotations
@@ -30,6 +34,8 @@ from vmexit_sim.guest.kvm_event import (
     UserSpace,
     What,
 )
+from vmexit_sim.guest.kvm_reasons import HALT, canonical
+from vmexit_sim.guest.kvm_reasons import reason as reason_of
 from vmexit_sim.units import LONGEST_PS, NANOSECOND
 
 MOST_THREADS = 65_536
@@ -40,9 +46,6 @@ MOST_INSIDE = 4_096
 
 LONGEST_NS = LONGEST_PS // NANOSECOND
 """Longest exit, and longest stay in the guest, in ns (53 days)."""
-
-HALTS = frozenset({"HLT", "hlt", "EXIT_HLT"})
-"""Reasons of exits whose time is waiting: as Intel's and AMD's are printed."""
 
 _PORTS_VMX = frozenset({"IO_INSTRUCTION"})
 _PORTS_SVM = frozenset({"io", "EXIT_IOIO"})
@@ -69,10 +72,11 @@ class ClosedExit(NamedTuple):
         info: the processor's two words about why, if printed.
         guest: time in the guest before it, in ns; None: not known.
         duration: from exit to entry, in ns.
-        user: how many times it went to user space.
+        user: how many times it went to user space for the guest.
         inside: accesses in it, in their order, each after its line's number; of a read that user
             space satisfied only the answer.
         open_reads: reads in it that the log says are unsatisfied, and nobody answered.
+        interrupted: how many times a signal or an error called it to user space meanwhile.
     """
 
     line: int
@@ -85,11 +89,17 @@ class ClosedExit(NamedTuple):
     user: int
     inside: tuple[tuple[int, What], ...]
     open_reads: int
+    interrupted: int = 0
+
+    @property
+    def name(self) -> str:
+        """Its reason by one name, whichever processor and tool printed it (`kvm_reasons`)."""
+        return reason_of(self.reason, self.info, (what for _, what in self.inside))
 
     @property
     def is_halt(self) -> bool:
         """Whether its time was waiting for an interrupt."""
-        return self.reason in HALTS
+        return canonical(self.reason) == HALT
 
     @property
     def port(self) -> PortExit | None:
@@ -117,6 +127,7 @@ class _Thread:
     exit: Exit | None = None
     guest: int | None = None
     user: int = 0
+    interrupted: int = 0
     inside: list[tuple[int, What]] = field(default_factory=list)
     open_reads: int = 0
 
@@ -180,7 +191,10 @@ class ExitReader:
             self._exit(event, own, what)
         elif isinstance(what, UserSpace):
             self.returns = True
-            own.user += 1
+            if what.is_interruption:
+                own.interrupted += 1
+            else:
+                own.user += 1
         elif isinstance(what, _ACCESSES):
             self._inside(own, event.line, what)
         return None
@@ -193,7 +207,7 @@ class ExitReader:
             self.backward += 1
             own.guest = None
         own.exit, own.left, own.entered = what, event.time, None
-        own.user = own.open_reads = 0
+        own.user = own.open_reads = own.interrupted = 0
         own.inside.clear()
 
     def _inside(self, own: _Thread, line: int, what: What) -> None:
@@ -223,7 +237,7 @@ class ExitReader:
             return None
         return ClosedExit(
             event.line, event.thread, what.vcpu, left.reason, left.info, own.guest, duration,
-            own.user, tuple(own.inside), own.open_reads,
+            own.user, tuple(own.inside), own.open_reads, own.interrupted,
         )  # fmt: skip
 
     def _met(self, vcpu: int, thread: int) -> None:

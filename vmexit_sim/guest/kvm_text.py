@@ -39,6 +39,9 @@ _NAMES = {
     EndOfInterrupt: "kvm_eoi",
 }
 
+_USER_NUMBERS = {"restart": 4, "error": 14, "KVM_EXIT_MMIO": 6, "KVM_EXIT_INTR": 10}
+"""What stands behind a reason for user space: EINTR, EFAULT, or the reason's own number."""
+
 
 def event_line(event: Event, style: Style, *, name: str = "CPU 0/KVM", cpu: int = 0) -> str:
     """An event as a line, without its end; its own line's number plays no part.
@@ -81,7 +84,7 @@ def _said(what: What, style: Style) -> str:
         case Msr(write, register, value):
             return f"msr_{'write' if write else 'read'} {register:x} = {value:#x}"
         case UserSpace(reason):
-            return f"reason {reason} (2)"
+            return f"reason {reason} ({_USER_NUMBERS.get(reason, 2)})"
         case Hypercall(number):
             return f"nr {number:#x} a0 0x0 a1 0x0 a2 0x0 a3 0x0"
         case Interrupt(vector):

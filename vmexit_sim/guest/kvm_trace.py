@@ -70,6 +70,8 @@ class KvmAccesses(AccessLog):
         ecam: first address of config space in memory; None: not known (yet).
     """
 
+    MAY_JOIN = True
+
     def __init__(
         self, catalog: DeviceCatalog, file: Path, *, strict: bool, ecam: int | None = None
     ) -> None:

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from vmexit_sim.calibration.base import check_base
 from vmexit_sim.calibration.costs import Calibrated, combined
 from vmexit_sim.calibration.measurement import Measurement
 from vmexit_sim.calibration.platform_file import shown_interval, stated_time
@@ -153,7 +154,11 @@ def calibrate(
         survey: what was measured.
         base: shares sums of two costs out where nothing else does.
         measurements: in place of the survey's own; with the same names.
+
+    Raises:
+        InputError: the base has no hypervisor, or one below its own.
     """
+    check_base(base)
     book = _Book(
         measurements_of(survey) if measurements is None else measurements,
         is_emulated=survey.is_emulated,

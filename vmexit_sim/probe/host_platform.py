@@ -28,7 +28,7 @@ def stated(survey: Survey, found: Calibration, base: Platform, name: str) -> dic
         "title": f"Measured through /dev/kvm: {survey.host.cpu or 'this host'}",
         "about": f"{survey.host.text}. Single accesses of a guest of a few bytes, medians of "
                  f"blocks, over the empty loop.{emulated}{notes}",
-        "base": base.model_copy(update={"nesting": None}),  # whole exits are measured
+        "base": base,
         "costs": found.costs,
         "measurements": found.measurements,
     }  # fmt: skip
@@ -46,7 +46,7 @@ def write_host(path: Path, survey: Survey, base: Platform | None = None) -> Cali
         The calibration, for telling what it rests on.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: the file cannot be written, or the base has no hypervisor or a nested one.
     """
     base = load_platform(BASE) if base is None else base
     found = calibrate(survey, base)
@@ -61,6 +61,9 @@ def host_platform(survey: Survey, base: Platform, measurements: list[Measurement
         survey: what was measured.
         base: where other costs come from.
         measurements: what the calibration goes by.
+
+    Raises:
+        InputError: the base has no hypervisor, or one below its own.
     """
     found = calibrate(survey, base, measurements)
     text = platform_text(**stated(survey, found, base, "this-host"))
