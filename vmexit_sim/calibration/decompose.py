@@ -149,6 +149,7 @@ class _Ledger:
                 combination=expression,
                 low=low,
                 high=high,
+                mark="H" if how == "identified" else "D",  # a share of a measured sum is derived
                 source=self._source(expression, how, low, high),
             )
 

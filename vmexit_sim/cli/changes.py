@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -15,31 +13,9 @@ from vmexit_sim.errors import InputError
 
 if TYPE_CHECKING:
     from vmexit_sim.scenario import Opened
+    from vmexit_sim.study.stated import Stated
 
 COMMAND_LINE = "command line"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stated:
-    """A scenario's data as the command line has it.
-
-    Attributes:
-        data: changed.
-        path: the file that the scenario came from, if any.
-        elsewhere: keys that were not stated there, as for `open_scenario`.
-    """
-
-    data: dict[str, Any]
-    path: Path | None
-    elsewhere: Mapping[str, Path | None]
-
-    def opened(self) -> Opened:
-        """The scenario, checked, with everything it names opened."""
-        from vmexit_sim.configuration import checked
-        from vmexit_sim.scenario import Scenario, open_scenario
-
-        scenario = checked(Scenario, self.data, file=COMMAND_LINE, context={"file": self.path})
-        return open_scenario(scenario, self.path, self.elsewhere)
 
 
 @Parameter(name="*", group=CHANGES)
@@ -101,35 +77,21 @@ class Changes:
         Raises:
             InputError: there is none, its file does not fit, or a change cannot be made.
         """
-        from vmexit_sim.places import parts_of, with_value
-        from vmexit_sim.scenario import checked_scenario, scenario_data
-        from vmexit_sim.study.sweep.study_file import inlined
+        from vmexit_sim.study.stated import stated
 
-        data, path = scenario_data(name)
-        checked_scenario(data, path)  # mistakes of the file's own are told as such
-        changes: dict[str, Any] = {
-            "policies": policies, "platform": self.platform, "replications": self.reps,
-            "seed": self.seed, "cpus": self.cpus, "time_slice": self.time_slice,
-            "costs": _pairs(self.cost, "--cost", "thread_wake_up=8us"),
-            "study": "steady-state" if self.steady_state else None,
-        }  # fmt: skip
-        changes = {key: value for key, value in changes.items() if value}
-        changes |= {} if self.seed is None else {"seed": self.seed}
-        if "costs" in changes:
-            changes["costs"] = {**data.get("costs", {}), **changes["costs"]}
-        chosen = {"only": self.only, "during": self.during, "timers": self.timers,
-                  "deliveries": self.deliveries}  # fmt: skip
-        chosen = {key: value for key, value in chosen.items() if value}
-        data = {**data, **changes, "blocks": [{**block, **chosen} for block in data["blocks"]]}
-        places = _pairs(self.set_, "--set", "costs.to_user=1us")
-        data = inlined(data, list(places), path)
-        for place, text in places.items():
-            try:
-                data = with_value(data, place, _value(text))
-            except InputError as error:
-                raise error.located(file=COMMAND_LINE, key=f"--set {place}") from None
-        keys = [*changes, *chosen, *(parts_of(place)[0] for place in places)]
-        return Stated(data=data, path=path, elsewhere=dict.fromkeys(keys))
+        return stated(
+            name, policies, where=COMMAND_LINE, option="--set",
+            changes={
+                "platform": self.platform,
+                "costs": _pairs(self.cost, "--cost", "thread_wake_up=8us"),
+                "set": {place: _value(text) for place, text
+                        in _pairs(self.set_, "--set", "costs.to_user=1us").items()},
+                "cpus": self.cpus, "time_slice": self.time_slice,
+                "only": self.only, "during": self.during, "timers": self.timers,
+                "deliveries": self.deliveries, "steady_state": self.steady_state,
+                "reps": self.reps, "seed": self.seed,
+            },
+        )  # fmt: skip
 
     def opened(self, name: str, policies: list[str] | None = None) -> Opened:
         """The same, opened."""

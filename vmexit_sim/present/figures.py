@@ -46,7 +46,8 @@ from vmexit_sim.units import MICROSECOND, MILLISECOND, NANOSECOND, SECOND
 
 __all__ = [
     "Bars", "Crossing", "Lines", "Reference", "bar_panels", "dots", "line_panels", "policy_bars",
-    "policy_frame", "save", "stacked_bars", "stage_breakdown", "stage_frame", "unit_of",
+    "policy_frame", "policy_panel", "save", "stacked_bars", "stage_breakdown", "stage_frame",
+    "unit_of",
 ]  # fmt: skip
 
 
@@ -95,6 +96,11 @@ def policy_bars(data: BlockOutcome | pd.DataFrame, *, log: bool = False) -> Figu
         data: a compared guest, or a frame as `policy_frame` makes it.
         log: whether the time axis is logarithmic.
     """
+    return bar_panels([policy_panel(data, log=log)])
+
+
+def policy_panel(data: BlockOutcome | pd.DataFrame, *, log: bool = False, title: str = "") -> Bars:
+    """The panel of `policy_bars`, for `bar_panels` to stand beside other guests'."""
     frame = policy_frame(data) if isinstance(data, BlockOutcome) else data
     unit, scale = unit_of(float(frame["time"].max()))
     bars = pd.DataFrame({
@@ -103,7 +109,7 @@ def policy_bars(data: BlockOutcome | pd.DataFrame, *, log: bool = False) -> Figu
         "note": [f"× {ratio:.3g}" if math.isfinite(ratio) else "" for ratio in frame["ratio"]],
         "colour": [policy_colour(name) for name in frame["policy"]],
     })  # fmt: skip
-    return bar_panels([Bars(frame=bars, xlabel=f"Hypervisor time ({unit})", log=log)])
+    return Bars(frame=bars, xlabel=f"Hypervisor time ({unit})", log=log, title=title)
 
 
 def bar_panels(panels: Sequence[Bars]) -> Figure:

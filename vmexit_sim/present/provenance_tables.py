@@ -98,7 +98,8 @@ def interval_text(cost: Cost) -> str:
     """The interval of a cost's mean, if it is known."""
     if cost.interval is None:
         return ""
-    return " to ".join(format_time(end) for end in cost.interval)
+    shown = " to ".join(format_time(end) for end in cost.interval)
+    return f"{shown}, its split not in it" if cost.mark == "D" else shown
 
 
 def change_text(weight: Weight, found: Sensitivity) -> str:

@@ -129,6 +129,8 @@ class _Book:
         if not total:
             low = high = 0.0
             mark = "D" if mark == "H" else mark
+        if "split" in how and mark == "H":  # a share of a measured sum is derived
+            mark = "D"
         if mean < 0:
             self.notes.append(f"{cost} comes out at {format_time(mean)}; stated as 0")
         shown = shown_interval(low, high)

@@ -9,8 +9,9 @@ from typing import Any
 from vmexit_sim.calibration.measurement import Measurement
 from vmexit_sim.calibration.platform_file import platform_text, write_platform
 from vmexit_sim.configuration import checked
-from vmexit_sim.hypervisor.platform import Platform, load_platform
+from vmexit_sim.hypervisor.platform import Costs, Platform, load_platform
 from vmexit_sim.probe.calibration import Calibration, calibrate
+from vmexit_sim.probe.probes import PROBES
 from vmexit_sim.probe.survey import Survey
 
 BASE = "kvm-2017"
@@ -28,10 +29,21 @@ def stated(survey: Survey, found: Calibration, base: Platform, name: str) -> dic
         "title": f"Measured through /dev/kvm: {survey.host.cpu or 'this host'}",
         "about": f"{survey.host.text}. Single accesses of a guest of a few bytes, medians of "
                  f"blocks, over the empty loop.{emulated}{notes}",
+        "caution": _caution(survey, found, base),
         "base": base,
         "costs": found.costs,
         "measurements": found.measurements,
     }  # fmt: skip
+
+
+def _caution(survey: Survey, found: Calibration, base: Platform) -> str:
+    """What whoever reads a result must know, in a sentence."""
+    measured = [cost.name for cost in found.costs if cost.combination]
+    missing = [probe.name for probe in PROBES if survey.estimate(probe.name) is None]
+    lacking = f"; not measurable here: {', '.join(missing)}" if missing else ""
+    others = len(Costs.model_fields) - len(measured)
+    return (f"{len(measured)} costs follow from this host's measurements, {others} are those of "
+            f"{base.name}{lacking}")  # fmt: skip
 
 
 def write_host(path: Path, survey: Survey, base: Platform | None = None) -> Calibration:

@@ -172,7 +172,7 @@ def _of_cost(place: str, cost: Cost, platform: Platform, own: Sequence[Any] | No
     base = cost.value.mean_ps
     if own is not None:
         made = _range(place, own, platform.clock)
-    elif cost.interval is not None and cost.interval[0] < cost.interval[1]:
+    elif cost.mark == "H" and cost.interval and cost.interval[0] < cost.interval[1]:
         made = _times(*cost.interval, "linear")
     elif base:
         factor = FACTORS[cost.mark]

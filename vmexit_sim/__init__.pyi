@@ -1,0 +1,42 @@
+from vmexit_sim.api import (
+    Changes,
+    ComparisonResult,
+    CrossoverResult,
+    Estimate,
+    InputError,
+    ModelList,
+    RunOutcome,
+    SimulationError,
+    SweepResult,
+    TraceResult,
+    VmexitError,
+    compare,
+    crossover,
+    models,
+    run,
+    sweep,
+    trace,
+)
+
+__version__: str
+
+__all__ = [
+    "Changes",
+    "ComparisonResult",
+    "CrossoverResult",
+    "Estimate",
+    "InputError",
+    "ModelList",
+    "RunOutcome",
+    "SimulationError",
+    "SweepResult",
+    "TraceResult",
+    "VmexitError",
+    "__version__",
+    "compare",
+    "crossover",
+    "models",
+    "run",
+    "sweep",
+    "trace",
+]
