@@ -9,7 +9,7 @@ import sys
 
 from cyclopts import CycloptsError
 
-from vmexit_sim.cli import comparing, hosts, models, questions, reports, studies, traces
+from vmexit_sim.cli import comparing, hosts, models, questions, reports, studies, timelines, traces
 from vmexit_sim.cli.app import app
 from vmexit_sim.errors import InputError, NoKvm, VmexitError
 
@@ -19,7 +19,7 @@ USER_ERROR = 2
 NO_KVM = 3
 """Exit status where there is no /dev/kvm to measure with."""
 
-COMMANDS = (comparing, reports, questions, hosts, studies, traces, models)
+COMMANDS = (comparing, reports, timelines, questions, hosts, studies, traces, models)
 """The modules whose commands are registered by importing them."""
 
 

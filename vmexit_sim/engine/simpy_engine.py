@@ -24,6 +24,7 @@ from vmexit_sim.engine.deadlock import Waiting, deadlock_error
 from vmexit_sim.engine.window import RECORDED, Window, no_effect_error
 from vmexit_sim.lowering import VCPU_SHIFT, Lowered
 from vmexit_sim.measure.records import ExitTally, Records, ResourceUse, RunResult, Summary
+from vmexit_sim.measure.tracer import Tracer
 from vmexit_sim.program import MARKS, NEXT_MARK, OWN, THEIRS, Actor, Mode, Op
 from vmexit_sim.steps import NOBODY, TIMED_OUT, Queue
 
@@ -51,12 +52,13 @@ class Line:
     """
 
     __slots__ = (
-        "capacity", "holders", "is_lock", "items", "queue", "stored", "takes", "waiters",
+        "capacity", "holders", "is_lock", "items", "place", "queue", "stored", "takes", "waiters",
         "waiting", "waits",
     )  # fmt: skip
 
-    def __init__(self, queue: Queue) -> None:
+    def __init__(self, queue: Queue, place: int) -> None:
         self.queue = queue
+        self.place = place
         self.capacity = queue.capacity
         self.is_lock = queue.tokens > 0
         self.items: deque[int] = deque([0] * queue.tokens)
@@ -106,11 +108,19 @@ class Simulation:
     """One run of a program over a guest's accesses.
 
     The accesses of a vCPU pass through a window of two blocks: when it enters one block, the one
-    before last is reduced, and the next is laid in its place.
+    before last is reduced, and the next is laid in its place. A tracer is told what happens.
     """
 
-    def __init__(self, lowered: Lowered, window: Window, *, keep_rows: bool = False) -> None:
+    def __init__(
+        self,
+        lowered: Lowered,
+        window: Window,
+        *,
+        keep_rows: bool = False,
+        tracer: Tracer | None = None,
+    ) -> None:
         self.lowered = lowered
+        self.tracer = tracer
         self.program = program = lowered.program
         self.window = window
         self.env = simpy.Environment(0)
@@ -119,7 +129,7 @@ class Simulation:
         self.width = len(program.stages)
         self.stage_time = [0] * (window.slots * self.width)
         self.fixed = window.fixed_times(program)
-        self.lines = [Line(queue) for queue in program.queues]
+        self.lines = [Line(queue, place) for place, queue in enumerate(program.queues)]
         self.cells = [0] * len(program.cells)
         self.exit_times: list[list[int]] = [[] for _ in program.reasons]
         self.tallies = [ExitTally(reason) for reason in program.reasons]
@@ -135,8 +145,8 @@ class Simulation:
             SimulationError: a deadlock (it says who waits for whom), or an access whose effect
                 has not happened within the window.
         """
-        for actor in self.program.actors:
-            self.env.process(self._live(actor))
+        for number, actor in enumerate(self.program.actors):
+            self.env.process(self._live(actor, number))
         self.env.run()
         if None in self.finish:
             raise self._deadlock()
@@ -156,9 +166,10 @@ class Simulation:
             reach=self.lowered.reach(self.seen),
         )
 
-    def _live(self, actor: Actor) -> Generator[simpy.Event, Any, None]:
+    def _live(self, actor: Actor, number: int) -> Generator[simpy.Event, Any, None]:
         """An actor's life: run rows of the program, and wait where others are concerned."""
         env, rows, lines, cells = self.env, self.program.rows, self.lines, self.cells
+        tracer = self.tracer
         stage_time, width, mask = self.stage_time, self.width, self.window.size - 1
         by_number = [self.columns[name] for name in self.program.columns]
         compute, arrival = self.columns["compute"], self.columns["arrival"]
@@ -213,6 +224,11 @@ class Simulation:
                 amount = by_number[x][slot] if x_mode == COLUMN else value(x_mode, x)
                 clock += amount
                 stage_time[base + spend - 1] += amount
+            if tracer is not None:
+                if ahead or spend:
+                    tracer.passed(number, registers[0], ahead, spend - 1, clock)
+                if op == MARK:
+                    tracer.marked(number, registers[0], a, b, clock)
             if op == MARK:
                 if a & START:
                     opened = clock
@@ -257,6 +273,8 @@ class Simulation:
                 else:
                     wake = env.event() if timeout is None else Timeout(env, timeout, TIMED_OUT)
                     spot = line.wait(wake, now, value(y_mode, y), name)
+                    if tracer is not None:
+                        tracer.queued(line.place, len(line.waiters), len(line.items), now)
                     item = yield wake
                     now = int(env.now)
                     if timeout is not None and item == TIMED_OUT:
@@ -264,6 +282,10 @@ class Simulation:
                         line.waiting += now
                     stage_time[base + c] += now - clock
                     clock = now
+                    if tracer is not None:
+                        tracer.waited(number, registers[0], c, line.place, clock)
+                if tracer is not None:
+                    tracer.queued(line.place, len(line.waiters), len(line.items), now)
                 if d >= 0:
                     registers[d] = item
                     if d == 0:
@@ -285,10 +307,14 @@ class Simulation:
                     line.stored -= now
                 else:
                     refused = 1
+                if tracer is not None:
+                    tracer.queued(line.place, len(line.waiters), len(line.items), now)
                 if c >= 0:
                     registers[c] = refused
             elif op == DONE:
                 done[slot_of(registers[a]) if a else slot] = clock
+                if tracer is not None:
+                    tracer.done(number, registers[a], clock)
             elif op == LET:
                 result = OPERATORS[a](value(x_mode, x), value(y_mode, y))
                 if b == REGISTER:
@@ -307,8 +333,12 @@ class Simulation:
                 place = d
             elif op == POSTED:
                 posted[slot_of(registers[a]) if a else slot] = clock
+                if tracer is not None:
+                    tracer.posted(number, registers[a], clock)
             elif op == BOOK:
                 stage_time[slot_of(registers[b]) * width + a] += value(y_mode, y)
+                if tracer is not None:
+                    tracer.booked(number, registers[b], a, value(y_mode, y), clock)
             elif op == SYNC:
                 if clock > now:
                     yield Timeout(env, clock - now)

@@ -6,7 +6,6 @@ those of any other run of that policy and replication.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +22,9 @@ from vmexit_sim.guest.table import AccessTable, Kind, Space
 from vmexit_sim.guest.workload import Workload
 from vmexit_sim.hypervisor.host import Host
 from vmexit_sim.lowering import VCPU_SHIFT
+from vmexit_sim.measure.recorder import Recorder
 from vmexit_sim.measure.records import RunResult
-from vmexit_sim.measure.tracer import Posted, QueueChange, Recorder, Slice
+from vmexit_sim.measure.tracer import Posted, QueueChange, Slice
 from vmexit_sim.mechanisms import Mechanism
 from vmexit_sim.policy import Match, Policy, Rule
 from vmexit_sim.scenario import Loaded, Opened
@@ -173,7 +173,7 @@ def timeline_of(
         name=block.name,
         policy=policy.name or policy.title,
         begin=begin,
-        end=ends if cut is None else min(cut, ends),
+        end=ends if cut is None else cut,
         cut=cut is not None,
         omitted=recorder.omitted,
         recorder=recorder,
@@ -185,16 +185,15 @@ def timeline_of(
 def _facts(workload: Workload, streams: Streams, wanted: set[int]) -> dict[int, AccessFacts]:
     """What accesses are, by number: from the guest's rows, made once more."""
     facts: dict[int, AccessFacts] = {}
-    by_vcpu = Counter(access >> VCPU_SHIFT for access in wanted)
-    for vcpu in sorted(by_vcpu):
+    numbers = np.array(sorted(wanted), np.int64)
+    for vcpu in np.unique(numbers >> VCPU_SHIFT).tolist():
         number = vcpu << VCPU_SHIFT
-        left = by_vcpu[vcpu]
+        left = numbers[numbers >> VCPU_SHIFT == vcpu]
         for block in workload.blocks(vcpu, streams):
-            own = np.array([n - number for n in wanted if 0 <= n - number < len(block)], np.int64)
-            facts |= {number + int(at): _fact(block, int(at), vcpu, number) for at in own}
-            left -= len(own)
+            here, left = np.split(left, [np.searchsorted(left, number + len(block))])
+            facts |= {n: _fact(block, n - number, vcpu, number) for n in here.tolist()}
             number += len(block)
-            if not left:
+            if not len(left):
                 break
     return facts
 
