@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -60,10 +61,14 @@ def test_links_between_documents_lead_somewhere(document: str) -> None:
     ],
 )
 def test_a_command_in_a_document_is_understood(
-    command: str, capsys: pytest.CaptureFixture[str]
+    command: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     from vmexit_sim.cli import main
 
+    monkeypatch.chdir(tmp_path)  # where what it writes may stay
     with pytest.raises(SystemExit) as ended:
-        main(command.split()[1:])
+        main(shlex.split(command)[1:])
     assert ended.value.code in (0, None), capsys.readouterr().err
