@@ -2,9 +2,9 @@
 
 Coverage-guided fuzzing of every reader of text that users bring::
 
-    pip install --target /tmp/atheris atheris          # Atheris 3: CPython 3.11 to 3.13, Linux
-    PYTHONPATH=/tmp/atheris nice -n 19 python benchmarks/fuzz_parsers.py --seconds 600
-    PYTHONPATH=/tmp/atheris python benchmarks/fuzz_parsers.py --only kvm_trace --seconds 60
+    pip install --target FOLDER atheris          # Atheris 3: CPython 3.11 to 3.13, Linux
+    PYTHONPATH=FOLDER nice -n 19 python benchmarks/fuzz_parsers.py --seconds 600
+    PYTHONPATH=FOLDER python benchmarks/fuzz_parsers.py --only kvm_trace --seconds 60
 
 Atheris is no dependency of the project: it is built for single versions of Python, and the property
 tests hold the same readers to the same rule. What it finds is written to ``--findings`` (a file

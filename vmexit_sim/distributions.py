@@ -14,7 +14,6 @@ In a file a duration is text (``"5 us"``: constant) or a table::
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
@@ -197,10 +196,6 @@ def _kind(value: Any) -> str:
     if isinstance(value, dict):
         return str(value.get("kind", "constant"))
     return str(getattr(value, "kind", "text"))
-
-
-def _constant_from_text(value: object, handler: Callable[[object], Constant]) -> Constant:
-    return handler({"value": value})
 
 
 class _ConstantText(Constant):

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from vmexit_sim.hypervisor.platform import MARKS, Cost, Platform
+from vmexit_sim.hypervisor.platform import MARKS, Cost, Costs, Platform
 from vmexit_sim.present.documents import cost_value
 from vmexit_sim.present.terminal import rows
 from vmexit_sim.present.text import time_text
@@ -60,7 +60,7 @@ def cost_report(platform: Platform, name: str, found: Sensitivity) -> Renderable
     lines += _measurements(platform, cost)
     lines += [_verdict(found), f"weight: {_weight_text(weight, found)}", *_threshold(weight)]
     return Group(
-        Text(f"{name} on {platform.name}: {_meaning(name)}", style="bold"),
+        Text(f"{name} on {platform.name}: {meaning(name)}", style="bold"),
         *(Text(line) for line in lines),
     )
 
@@ -156,10 +156,11 @@ def _threshold_document(weight: Weight) -> Document:
     }
 
 
-def _meaning(name: str) -> str:
-    """What a cost is for, as its class says."""
-    from vmexit_sim.hypervisor.platform import Costs
+def meaning(cost: str) -> str:
+    """What a cost is for, as its class says; nothing where Python was told to keep no docstrings.
 
+    Args:
+        cost: its name.
+    """
     told = " ".join((Costs.__doc__ or "").split())
-    after = told.partition(f" {name}: ")[2]
-    return after.partition(". ")[0]
+    return told.partition(f" {cost}: ")[2].partition(". ")[0].rstrip(".").replace("`", "")

@@ -38,7 +38,7 @@ from vmexit_sim.present.report_tables import (
     uncertainty_table,
 )
 from vmexit_sim.present.text import count_text
-from vmexit_sim.present.verdicts import verdict
+from vmexit_sim.present.verdicts import how_it_was_run, verdict
 from vmexit_sim.scenario import Opened
 from vmexit_sim.study.input_uncertainty import InputUncertainty, UncertainBlock
 from vmexit_sim.study.outcome import BlockOutcome, Comparison
@@ -178,27 +178,13 @@ def _part(place: int, block: BlockOutcome, uncertain: UncertainBlock | None) -> 
         origin=block.origin,
         accesses=count_text(block.accesses),
         verdict=verdict(block),
-        notes=tuple(_how_it_was_run(block)),
+        notes=tuple(f"{note[0].upper()}{note[1:]}." for note in how_it_was_run(block)),
         sections=tuple(
             Section(title=title, figures=tuple(f for f in figures if f.shows == shows),
                     tables=tuple(tables))
             for (title, shows), tables in sections.items() if tables
         ),
     )  # fmt: skip
-
-
-def _how_it_was_run(block: BlockOutcome) -> Iterator[str]:
-    if block.left_out:
-        yield f"{count_text(block.left_out)} accesses to timers and interrupt controllers are " \
-              "left out; --timers keeps them."  # fmt: skip
-    if block.cut is not None:
-        yield f"Warm-up: the first {count_text(block.cut.accesses)} accesses of each vCPU left out."
-        if block.cut.too_short:
-            yield "The run is too short: it gives no sign that its warm-up is over."
-    if block.reached is not None:
-        n = block.policies[0].replications
-        yield f"The precision asked for was {'' if block.reached else 'NOT '}reached; " \
-              f"replications: {count_text(n)}."  # fmt: skip
 
 
 def _facts(opened: Opened, replications: int) -> Iterator[tuple[str, str]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from vmexit_sim.hypervisor.platform import MARKS, Cost, Costs, Platform
+from vmexit_sim.hypervisor.platform import MARKS, Cost, Platform
 from vmexit_sim.present.documents import cost_value
-from vmexit_sim.present.provenance_tables import interval_text
+from vmexit_sim.present.provenance_tables import interval_text, meaning
 from vmexit_sim.present.report_tables import ReportTable
 
 
@@ -36,16 +36,6 @@ def platform_table(platform: Platform) -> ReportTable:
                *(f"[{mark}] {text}" for mark, text in MARKS.items() if mark in used)),
         is_prose=True,
     )  # fmt: skip
-
-
-def meaning(cost: str) -> str:
-    """What a cost is for, as its class says; nothing where Python was told to keep no docstrings.
-
-    Args:
-        cost: its name.
-    """
-    told = " ".join((Costs.__doc__ or "").split())
-    return told.partition(f" {cost}: ")[2].partition(". ")[0].rstrip(".").replace("`", "")
 
 
 def weak_costs(platform: Platform) -> list[tuple[str, str]]:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from vmexit_sim.present.colours import PARTS, part_of
 from vmexit_sim.present.tables import LATE, MEANINGS
 from vmexit_sim.present.text import number_text, share_estimate_text, share_text, time_text
-from vmexit_sim.present.verdicts import direction
-from vmexit_sim.statistics import Estimate, Paired, against, exact
+from vmexit_sim.present.verdicts import direction, reduction_text
+from vmexit_sim.statistics import Estimate, exact
 from vmexit_sim.statistics.text import time_scale
 from vmexit_sim.steps import Role, Stage
 from vmexit_sim.study.input_uncertainty import UncertainBlock
@@ -23,8 +23,6 @@ from vmexit_sim.study.outcome import BlockOutcome, PolicyOutcome
 
 LATENCY_COLUMNS = ("mean", "p50", "p99", "p99.9")
 
-LARGEST_FACTOR = 1_000
-"""A variance reduction beyond it says no more than that little variance is left."""
 
 LOPSIDED = 0.05
 """From this part of its half-width off the middle, an estimate's two ends are given."""
@@ -74,10 +72,10 @@ def against_table(block: BlockOutcome) -> Iterator[ReportTable]:
     first, *others = block.policies
     if not others or not first.is_random or first.replications < 2:
         return
-    added, done = (list(_together(first, others, metric)) for metric in ("added", "completion"))
+    added, done = (block.pairs(metric)[1:] for metric in ("added", "completion"))
     rows = tuple(
-        (named(o), estimate_text(a.difference), _reduction(a), estimate_text(d.difference),
-         _reduction(d), direction(a))
+        (named(o), estimate_text(a.difference), reduction_text(a.reduction),
+         estimate_text(d.difference), reduction_text(d.reduction), direction(a))
         for o, a, d in zip(others, added, done, strict=True)
     )  # fmt: skip
     differences = {"time added": [a.difference for a in added],
@@ -202,27 +200,6 @@ def _marks(block: BlockOutcome) -> Iterator[str]:
 def _think(scales: Sequence[float]) -> Iterator[str]:
     if set(scales) != {1.0}:
         yield "think × 0.1: with the guest's own compute times multiplied by 0.1; likewise others."
-
-
-def _together(
-    first: PolicyOutcome, others: Sequence[PolicyOutcome], metric: str
-) -> Iterator[Paired]:
-    """Differences to the first policy, with intervals that hold together."""
-    samples = {str(place): outcome.samples[metric] for place, outcome in enumerate(others)}
-    together = against(first.samples[metric], samples)
-    for outcome, difference in zip(others, together.values(), strict=True):
-        pair = outcome.against_first(metric)
-        if not pair.difference.is_exact:
-            pair = replace(pair, difference=difference)
-        yield replace(pair, first=first.policy.name, second=outcome.policy.name)
-
-
-def _reduction(pair: Paired) -> str:
-    if math.isnan(pair.reduction):
-        return "-"
-    if math.isinf(pair.reduction):
-        return "no variance left"
-    return f"{pair.reduction:.3g} ×" if pair.reduction < LARGEST_FACTOR else "> 1,000 ×"
 
 
 def _by_part(outcome: PolicyOutcome) -> dict[str, Estimate]:

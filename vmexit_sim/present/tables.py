@@ -18,7 +18,7 @@ from vmexit_sim.present.text import (
     share_text,
     time_text,
 )
-from vmexit_sim.present.verdicts import direction, verdict
+from vmexit_sim.present.verdicts import direction, how_it_was_run, reduction_text, verdict
 from vmexit_sim.scenario import Opened
 from vmexit_sim.statistics import exact
 from vmexit_sim.steps import Role, Stage
@@ -181,19 +181,10 @@ def _against_first(block: BlockOutcome) -> Table | None:
     added, done = (block.pairs(metric)[1:] for metric in ("added", "completion"))
     for outcome, by_added, by_done in zip(others, added, done, strict=True):
         shown.add_row(
-            _name(outcome), time_text(by_added.difference), _reduction(by_added.reduction),
-            time_text(by_done.difference), _reduction(by_done.reduction), direction(by_added),
+            _name(outcome), time_text(by_added.difference), reduction_text(by_added.reduction),
+            time_text(by_done.difference), reduction_text(by_done.reduction), direction(by_added),
         )  # fmt: skip
     return shown
-
-
-def _reduction(factor: float) -> str:
-    """A variance-reduction factor; where there is nothing to reduce, "-"."""
-    if math.isnan(factor):
-        return "-"
-    if math.isinf(factor):
-        return "no variance left"
-    return f"{factor:.3g} ×" if factor < 1000 else "> 1,000 ×"
 
 
 def _stages(block: BlockOutcome) -> Table:
@@ -262,21 +253,6 @@ def _why_open(block: BlockOutcome) -> Iterator[str]:
         yield "± ?: a quantile's interval takes 6 replications or more (--reps)"
 
 
-def _how_it_was_run(block: BlockOutcome) -> Iterator[str]:
-    """What was left or cut off, and whether what was asked for was reached."""
-    if block.left_out:
-        yield (f"{count_text(block.left_out)} accesses to timers and interrupt controllers left "
-               "out (--timers keeps them)")  # fmt: skip
-    if block.cut is not None:
-        yield f"warm-up: the first {count_text(block.cut.accesses)} accesses of each vCPU left out"
-        if block.cut.too_short:
-            yield "the run is too short: it gives no sign that its warm-up is over; make it longer"
-    if block.reached is not None:
-        n = block.policies[0].replications
-        yield f"precision {'reached' if block.reached else 'NOT reached'} with {count_text(n)} " \
-              f"replication{'s' * (n > 1)}"  # fmt: skip
-
-
 def _group(stage: Stage) -> str:
     by_role = {Role.WAIT: WAITING, Role.DELAY: LATE, Role.ACCESS: GUEST}
     named = next((name for name, members in GROUPS if stage.name in members), OTHER)
@@ -284,7 +260,7 @@ def _group(stage: Stage) -> str:
 
 
 def _footnotes(block: BlockOutcome) -> list[str]:
-    notes = list(_how_it_was_run(block))
+    notes = list(how_it_was_run(block))
     if any(outcome.policy.is_bound for outcome in block.policies):
         notes.append("° a bound, not a proposal")
     if any(outcome.counterfactual for outcome in block.policies):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
-from vmexit_sim.present.text import number_text, share_text, time_text
+from vmexit_sim.present.text import count_text, number_text, share_text, time_text
 from vmexit_sim.statistics import Paired, compare_pair
 from vmexit_sim.study.outcome import BlockOutcome, PolicyOutcome
 
 MOST_REPLICATIONS = 100_000
 """Beyond so many more replications nobody would run them."""
+
+LARGEST_FACTOR = 1000
+"""A variance-reduction factor beyond which its size says nothing more."""
 
 
 def verdict(block: BlockOutcome) -> str:
@@ -139,3 +143,27 @@ def _more(outcomes: Sequence[PolicyOutcome]) -> str:
     if more is None or more > MOST_REPLICATIONS:
         return ""
     return f"; about {more:,} more replications would tell"
+
+
+def reduction_text(factor: float) -> str:
+    """A variance-reduction factor; "-" where there was nothing to reduce."""
+    if math.isnan(factor):
+        return "-"
+    if math.isinf(factor):
+        return "no variance left"
+    return f"{factor:.3g} ×" if factor < LARGEST_FACTOR else f"> {LARGEST_FACTOR:,} ×"
+
+
+def how_it_was_run(block: BlockOutcome) -> Iterator[str]:
+    """What was left or cut off, and whether what was asked for was reached."""
+    if block.left_out:
+        yield (f"{count_text(block.left_out)} accesses to timers and interrupt controllers left "
+               "out (--timers keeps them)")  # fmt: skip
+    if block.cut is not None:
+        yield f"warm-up: the first {count_text(block.cut.accesses)} accesses of each vCPU left out"
+        if block.cut.too_short:
+            yield "the run is too short: it gives no sign that its warm-up is over; make it longer"
+    if block.reached is not None:
+        n = block.policies[0].replications
+        yield f"precision {'reached' if block.reached else 'NOT reached'} with {count_text(n)} " \
+              f"replication{'s' * (n > 1)}"  # fmt: skip
