@@ -8,8 +8,8 @@ the time until its effect counts; and the map of the former on a measured host.
 from matplotlib.figure import Figure
 
 from vmexit_sim.present.crossover_tables import map_report, quantity_text
-from vmexit_sim.present.decision_figures import map_figure
 from vmexit_sim.present.experiment import Options, print_table, run_experiment, say
+from vmexit_sim.present.figures import map_figure
 from vmexit_sim.present.terminal import console
 from vmexit_sim.scenario import scenario_data
 from vmexit_sim.study.contest import stretch

@@ -8,9 +8,9 @@ Look at: which costs can change the verdict alone, and how far from today's numb
 from matplotlib.figure import Figure
 
 from vmexit_sim.present.experiment import Options, print_table, run_experiment, say
+from vmexit_sim.present.figures import tornado
 from vmexit_sim.present.screening_tables import measure_text, sentences, value_text
 from vmexit_sim.present.text import share_text
-from vmexit_sim.present.tornado import tornado
 from vmexit_sim.study.screening import screen
 
 HOSTS = ("kvm-2013", "kvm-2017")

@@ -13,7 +13,7 @@ from rich.console import Console, RenderableType
 from vmexit_sim.present import crossover_tables as tables
 from vmexit_sim.present import figures
 from vmexit_sim.present.crossover_verdict import crossover_verdict
-from vmexit_sim.present.decision_figures import crossover_figure, map_figure
+from vmexit_sim.present.figures import crossover_figure, map_figure
 from vmexit_sim.scenario import scenario_data
 from vmexit_sim.study.contest import stretch
 from vmexit_sim.study.crossover import Crossover, crossover

@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from vmexit_sim.present import figures
+from vmexit_sim.present.figures import tornado
 from vmexit_sim.present.screening_tables import document, screening_report, sentences
-from vmexit_sim.present.tornado import tornado
 from vmexit_sim.statistics import Estimate, exact
 from vmexit_sim.study.influence import Influence, share_of
 from vmexit_sim.study.screening import Screening

@@ -92,7 +92,7 @@ def crossover(
         )  # fmt: skip
     _show(json, lambda: crossover_report(found), lambda: crossover_document(found))
     if figure is not None:
-        from vmexit_sim.present.decision_figures import crossover_figure
+        from vmexit_sim.present.figures import crossover_figure
 
         _draw(crossover_figure(found), figure, silent=json)
 
@@ -163,7 +163,7 @@ def decide(
             workers.close(at_once=not finished)
     _show(json, lambda: map_report(found), lambda: map_document(found))
     if figure is not None:
-        from vmexit_sim.present.decision_figures import map_figure
+        from vmexit_sim.present.figures import map_figure
 
         _draw(map_figure(found), figure, silent=json)
 
@@ -283,7 +283,7 @@ def screen(
         )  # fmt: skip
     _show(json, lambda: screening_report(found), lambda: document(found))
     if figure is not None:
-        from vmexit_sim.present.tornado import tornado
+        from vmexit_sim.present.figures import tornado
 
         _draw(tornado(found), figure, silent=json)
 
@@ -368,12 +368,11 @@ def _show(
 
 def _draw(figure: Figure, path: Path, *, silent: bool) -> None:
     """Write a figure, whole or not at all."""
-    from vmexit_sim.output import write_whole
+    from vmexit_sim.present.figures import save
 
-    kind = path.suffix.removeprefix(".")
-    if kind not in ("svg", "png", "pdf"):
-        raise InputError("is no figure's name", key="--figure", value=str(path),
-                         mend="end it with .svg, .png or .pdf")  # fmt: skip
-    write_whole(path, lambda partial: figure.savefig(partial, format=kind))
+    try:
+        save(figure, path)
+    except InputError as error:
+        raise error.located(key="--figure") from None
     if not silent:
         print(f"figure: {path}")

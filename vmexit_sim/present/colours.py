@@ -55,6 +55,7 @@ PARTS = {
     "device emulation": "#009E73",
     "state change": BLACK,
     "waiting": "#999999",
+    "carried along": "#DDCC77",
     "interrupts": "#332288",
     "L0": "#882255",
     "guest's own part": "#CC79A7",
@@ -82,7 +83,42 @@ _PART_OF = {
     "pick up answer": "guest's own part",
     "reap": "guest's own part",
     "native access": "guest's own part",
+    "back end emulation": "device emulation",
+    "back end state change": "state change",
+    "handler": "device emulation",
+    "thread runs handler": "device emulation",
+    "carried with batch": "carried along",
+    "drained with ring": "carried along",
+    "back end wake-up": "waiting",
+    "back end wait: CPU": "waiting",
+    "thread asleep": "waiting",
+    "thread wake-up": "waiting",
+    "thread waits: CPU": "waiting",
+    "thread waits: VMM lock": "waiting",
 }
+
+
+REASONS = {
+    "IO_INSTRUCTION": "#D55E00",
+    "EPT_MISCONFIG": "#E69F00",
+    "EPT_VIOLATION": "#0072B2",
+    "VMCALL": "#009E73",
+    "EXTERNAL_INTERRUPT": "#332288",
+    "APIC_ACCESS": "#88CCEE",
+    "APIC_WRITE": "#44AA99",
+    "MSR_WRITE": "#CC79A7",
+    "MSR_READ": "#882255",
+    "HLT": "#999933",
+}
+"""Colours of exit reasons: those of the policies that mainly exit for them."""
+
+SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", BLACK, "#882255")
+"""Colours in order, for what has no colour of its own (Okabe and Ito's, and one of Tol's)."""
+
+
+def reason_colour(reason: str) -> str:
+    """The colour of an exit reason, by its name in ``perf kvm stat``."""
+    return REASONS.get(reason) or OTHERS[crc32(reason.encode()) % len(OTHERS)]
 
 
 def policy_colour(name: str) -> str:

@@ -7,14 +7,15 @@ Plain numbers stand where a program wants one; beside them ``intervals`` holds e
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
-from vmexit_sim import __version__
 from vmexit_sim.hypervisor.platform import Cost
 from vmexit_sim.measure.records import LATENCIES, RunResult
-from vmexit_sim.scenario import Loaded, Opened
+from vmexit_sim.scenario import Asked, Loaded, Opened
 from vmexit_sim.statistics import Estimate, Paired
 from vmexit_sim.study.outcome import BlockOutcome, Comparison, PolicyOutcome
+from vmexit_sim.study.versions import OWN, versions
 from vmexit_sim.units import format_time
 
 Document = dict[str, Any]
@@ -37,7 +38,7 @@ def comparison(result: Comparison) -> Document:
         for block in result.blocks
     ]
     return {
-        **_about(result.opened, result.replications),
+        **_about(result.opened, result.replications, result.made_with),
         "blocks": blocks,
         "policies": [policy for block in blocks for policy in block["policies"]],
     }
@@ -53,19 +54,19 @@ def _how_it_was_run(block: BlockOutcome) -> Document:
     return found
 
 
-def _about(opened: Opened, replications: int) -> Document:
+def _about(opened: Asked, replications: int, made_with: Mapping[str, str]) -> Document:
     return {
         "scenario": opened.scenario.name,
         "platform": opened.platform.name,
         "caution": opened.platform.caution,
         "seed": opened.scenario.seed,
         "replications": replications,
-        "version": __version__,
+        "version": made_with[OWN],
         "configuration": configuration(opened),
     }
 
 
-def configuration(opened: Opened) -> Document:
+def configuration(opened: Asked) -> Document:
     """Everything that was asked for, as it was effective."""
     return {
         "scenario": opened.scenario.model_dump(mode="json", by_alias=True),
@@ -165,7 +166,7 @@ def run(opened: Opened, block: Loaded, result: RunResult, replication: int) -> D
     """What ``run --json`` prints of one guest."""
     summary = result.summary
     return {
-        **_about(opened, 1),
+        **_about(opened, 1, versions()),
         "policy": opened.policies[0].name,
         "block": block.name,
         "replication": replication,

@@ -12,12 +12,10 @@ cut where it is longer than `LONGEST`. It holds no date: equal input gives equal
 from __future__ import annotations
 
 import json
-import platform as python_platform
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
@@ -39,9 +37,10 @@ from vmexit_sim.present.report_tables import (
 )
 from vmexit_sim.present.text import count_text
 from vmexit_sim.present.verdicts import how_it_was_run, verdict
-from vmexit_sim.scenario import Opened
+from vmexit_sim.scenario import Asked
 from vmexit_sim.study.input_uncertainty import InputUncertainty, UncertainBlock
 from vmexit_sim.study.outcome import BlockOutcome, Comparison
+from vmexit_sim.study.versions import OWN
 from vmexit_sim.units import format_time
 
 LONGEST = 4_000
@@ -56,9 +55,6 @@ MOST_FIGURES = 8
 REPLACED = "\N{REPLACEMENT CHARACTER}"
 
 TEMPLATES = Path(__file__).parent / "templates"
-
-VERSIONS = ("numpy", "scipy", "numba", "simpy")
-"""Packages whose versions stand in a report, since numbers come from them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,9 +119,9 @@ def report(result: Comparison, command: str, uncertainty: InputUncertainty | Non
         costs=platform_table(opened.platform),
         weak=weak_costs(opened.platform),
         command=command,
+        generator=__version__,
         configuration=shortened(configuration, LONGEST_CONFIGURATION),
-        versions=[("vmexit-sim", __version__), ("Python", python_platform.python_version()),
-                  *((name, _version(name)) for name in VERSIONS)],
+        versions=list(_versions(result)),
     )  # fmt: skip
 
 
@@ -187,7 +183,7 @@ def _part(place: int, block: BlockOutcome, uncertain: UncertainBlock | None) -> 
     )  # fmt: skip
 
 
-def _facts(opened: Opened, replications: int) -> Iterator[tuple[str, str]]:
+def _facts(opened: Asked, replications: int) -> Iterator[tuple[str, str]]:
     """What a reader must know of how it was run, by name."""
     scenario = opened.scenario
     yield "Platform", f"{opened.platform.name}: {opened.platform.title}"
@@ -213,7 +209,7 @@ def _facts(opened: Opened, replications: int) -> Iterator[tuple[str, str]]:
         yield "Costs changed", "; ".join(changed)
 
 
-def _policies(blocks: Sequence[BlockOutcome], opened: Opened) -> ReportTable:
+def _policies(blocks: Sequence[BlockOutcome], opened: Asked) -> ReportTable:
     """What each policy is, in a line."""
     marked = {outcome.policy.name: named(outcome) for outcome in blocks[0].policies}
     return ReportTable(
@@ -224,8 +220,8 @@ def _policies(blocks: Sequence[BlockOutcome], opened: Opened) -> ReportTable:
     )
 
 
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
+def _versions(result: Comparison) -> Iterator[tuple[str, str]]:
+    """What the numbers come from, and what made the page if that is another version."""
+    yield from result.made_with.items()
+    if result.made_with.get(OWN) != __version__:
+        yield f"this page: {OWN}", __version__

@@ -148,7 +148,7 @@ def inline_svg(figure: Figure, key: str, title: str, description: str) -> str:
         title: its accessible name.
         description: what it shows, for those who do not see it.
     """
-    from vmexit_sim.present.drawing import styled
+    from vmexit_sim.present.figures.drawing import styled
 
     written = io.BytesIO()
     with styled():

@@ -19,7 +19,7 @@ from vmexit_sim.present.text import (
     time_text,
 )
 from vmexit_sim.present.verdicts import direction, how_it_was_run, reduction_text, verdict
-from vmexit_sim.scenario import Opened
+from vmexit_sim.scenario import Asked
 from vmexit_sim.statistics import exact
 from vmexit_sim.steps import Role, Stage
 from vmexit_sim.study.outcome import BlockOutcome, Comparison, PolicyOutcome
@@ -58,7 +58,7 @@ def comparison(result: Comparison) -> RenderableType:
     return Group(*parts)
 
 
-def _heading(opened: Opened, replications: int) -> RenderableType:
+def _heading(opened: Asked, replications: int) -> RenderableType:
     scenario, platform = opened.scenario, opened.platform
     how = (
         (

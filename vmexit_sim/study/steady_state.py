@@ -74,13 +74,13 @@ def find_cut(series: Sequence[Latencies]) -> Cut:
     )
 
 
-def trimmed(result: RunResult, cut: Cut) -> RunResult:
-    """A run without its warm-up, its rows dropped.
+def trimmed(result: RunResult, cut: Cut, *, keep_rows: bool = False) -> RunResult:
+    """A run without its warm-up, its rows dropped unless they are to be kept.
 
     What is told of single accesses and of stages is of those behind the cut; exits by reason,
     resources and finishing times are still the whole run's.
     """
-    summary = Summary(result.summary.stages)
+    summary = Summary(result.summary.stages, keep_rows)
     begun: dict[int, int] = {}
     skip = _skipping(result, cut)
     for block in sorted(result.summary.rows, key=lambda block: (block.vcpu, block.first)):

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from vmexit_sim.present.colours import BLACK, GREY
+from vmexit_sim.units import MICROSECOND, MILLISECOND, NANOSECOND, SECOND
 
 PAGE = 7.0
 """Width of a figure across a paper's two columns, in inches."""
@@ -29,6 +30,12 @@ COLUMN = 3.5
 
 BAR = 0.26
 """Height of one row of bars or dots, in inches."""
+
+MARGIN = 0.05
+"""Room on either side of a legend, in inches."""
+
+WIDEST = 2.8
+"""Width of the widest line, in points."""
 
 _STYLE = {
     **sns.axes_style("ticks"),
@@ -79,7 +86,7 @@ class Crossing:
 
     Attributes:
         series: the line it belongs to; gives colour and height.
-        exact: where theory puts it.
+        exact: where theory puts it; NaN: there is no theory of it.
         simulated: where the simulation finds it, if it was asked.
         low: lower end of the simulated interval.
         high: upper end of it.
@@ -104,7 +111,7 @@ class Reference:
 
 @dataclass(frozen=True, kw_only=True)
 class Lines:
-    """A panel of lines.
+    """A panel of lines; a band is drawn where its ends are finite.
 
     Attributes:
         frame: one row a point: `series`, `x`, `y`, and if wanted `low` and `high` (a band).
@@ -137,17 +144,23 @@ def styled() -> AbstractContextManager[None]:
 
 
 @contextmanager
-def new_figure(width: float, height: float, panels: int) -> Iterator[tuple[Figure, list[Axes]]]:
+def new_figure(
+    width: float, height: float, panels: int, *, stacked: bool = False, **subplots: Any
+) -> Iterator[tuple[Figure, list[Axes]]]:
     """A styled figure with panels side by side; what is drawn in the block gets the style.
 
     Args:
         width: in inches.
         height: in inches.
         panels: how many axes.
+        stacked: put them under one another instead.
+        **subplots: for `Figure.subplots`.
     """
+    rows, columns = (panels, 1) if stacked else (1, panels)
     with styled():
         figure = Figure(figsize=(width, height), layout="constrained")
-        yield figure, list(figure.subplots(1, panels, squeeze=False)[0])
+        axes = figure.subplots(rows, columns, squeeze=False, **subplots)
+        yield figure, list(axes.flat)
         figure.draw_without_rendering()  # ticks are made when first drawn: make them here
         figure.draw_without_rendering()  # the layout comes nearer with every drawing: it ends here
         figure.set_layout_engine("none")
@@ -195,12 +208,10 @@ def draw_lines(ax: Axes, panel: Lines) -> None:
         across(reference.at, color="#555555", linestyle=reference.dash, linewidth=0.9,
                label=reference.label, zorder=1)  # fmt: skip
     names = list(frame["series"].unique())
-    sns.lineplot(x=frame["x"], y=frame["y"], hue=frame["series"], hue_order=names,
-                 palette=colours, errorbar=None, linewidth=1.3, ax=ax)  # fmt: skip
-    if ax.legend_ is not None:
-        ax.legend_.remove()
-    for name, points in frame.groupby("series", sort=False):
-        if "low" in points and np.isfinite(points["low"]).all():
+    for name, width in zip(names, line_widths(len(names)), strict=True):
+        points = frame[frame["series"] == name].sort_values("x", kind="stable")
+        ax.plot(points["x"], points["y"], color=colours[str(name)], linewidth=width, label=name)
+        if "low" in points and np.isfinite(points["low"]).any():
             ax.fill_between(points["x"], points["low"], points["high"], color=colours[str(name)],
                             alpha=0.25, linewidth=0)  # fmt: skip
     if "x" in panel.log:
@@ -222,8 +233,9 @@ def draw_lines(ax: Axes, panel: Lines) -> None:
 
 
 def _draw_crossing(ax: Axes, crossing: Crossing, points: pd.DataFrame, colour: str) -> None:
-    ax.axvline(crossing.exact, color=colour, linestyle="--", linewidth=0.9, zorder=1)
-    ax.plot([], [], color="#555555", linestyle="--", linewidth=0.9, label="exact break-even")
+    if math.isfinite(crossing.exact):
+        ax.axvline(crossing.exact, color=colour, linestyle="--", linewidth=0.9, zorder=1)
+        ax.plot([], [], color="#555555", linestyle="--", linewidth=0.9, label="exact break-even")
     if crossing.simulated is None:
         return
     height = np.interp(crossing.simulated, points["x"], points["y"])
@@ -235,18 +247,40 @@ def _draw_crossing(ax: Axes, crossing: Crossing, points: pd.DataFrame, colour: s
             label="simulated break-even")  # fmt: skip
 
 
-def legend(figure: Figure, axes: Sequence[Axes]) -> None:
-    """One legend for all axes, below them; every name once."""
+def legend(figure: Figure, axes: Sequence[Axes], *, grow: bool = False) -> None:
+    """One legend for all axes, below them; every name once, in as many columns as fit.
+
+    Args:
+        figure: what to put it in.
+        axes: whose entries it has.
+        grow: make the figure higher by the legend's height, so that the axes keep their room.
+    """
     entries: dict[str, Any] = {}
     for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
-    most = 6 if figure.get_figwidth() > COLUMN * 1.5 else 3
-    rows = math.ceil(len(entries) / most)
-    if entries:
-        figure.legend(entries.values(), entries.keys(), loc="outside lower center",
-                      ncols=math.ceil(len(entries) / rows), columnspacing=1.4,
-                      handlelength=1.8)  # fmt: skip
+    if not entries:
+        return
+    room = figure.bbox.width - 2 * MARGIN * figure.dpi
+    rows = math.ceil(len(entries) / (6 if figure.get_figwidth() > COLUMN * 1.5 else 3))
+    while True:
+        columns = math.ceil(len(entries) / rows)
+        made = figure.legend(entries.values(), entries.keys(), loc="outside lower center",
+                             ncols=columns, columnspacing=1.2, handlelength=1.6,
+                             handletextpad=0.5)  # fmt: skip
+        box = made.get_window_extent()
+        if box.width <= room or columns == 1:
+            break
+        made.remove()
+        rows = math.ceil(len(entries) / (columns - 1))
+    if grow:
+        figure.set_figheight(figure.get_figheight() + box.height / figure.dpi)
+
+
+def line_widths(count: int) -> list[float]:
+    """Of lines drawn over one another, later ones narrower, so that none hides another; in pt."""
+    widest = min(1.2 + 0.15 * (count - 1), WIDEST)
+    return [widest - (widest - 1.0) * place / max(count - 1, 1) for place in range(count)]
 
 
 def log_axis(ax: Axes, which: Literal["x", "y"]) -> None:
@@ -266,3 +300,28 @@ def tidy(ax: Axes, *, grid: Literal["x", "y", "both"]) -> None:
     ax.grid(visible=True, axis=grid)
     if grid == "x":
         ax.tick_params(axis="y", length=0)
+
+
+def unit_of(time: float) -> tuple[str, int]:
+    """The unit that suits an axis up to `time` (ps): its name, and its length in ps."""
+    for name, scale in (("s", SECOND), ("ms", MILLISECOND), ("µs", MICROSECOND)):
+        if time >= scale:
+            return name, scale
+    return "ns", NANOSECOND
+
+
+def axis_of(unit: str, largest: float) -> tuple[str, float]:
+    """The unit that an axis up to `largest` shows, and what its values are divided by.
+
+    Args:
+        unit: of the values: "ps", or any other, which stays; "" and "1" are none.
+        largest: in that unit.
+    """
+    if unit == "ps":
+        return unit_of(largest)
+    return ("" if unit == "1" else unit), 1.0
+
+
+def bracketed(unit: str) -> str:
+    """A unit as it stands behind what an axis shows; a number without a unit has "(1)"."""
+    return f" ({unit or '1'})"

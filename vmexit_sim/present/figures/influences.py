@@ -19,8 +19,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vmexit_sim.present.colours import BLACK, GREY
-from vmexit_sim.present.drawing import BAR, PAGE, Bars, draw_bars, legend, new_figure, tidy
-from vmexit_sim.present.figures import unit_of
+from vmexit_sim.present.figures.drawing import (
+    BAR,
+    PAGE,
+    Bars,
+    draw_bars,
+    legend,
+    new_figure,
+    tidy,
+    unit_of,
+)
 from vmexit_sim.statistics import Estimate
 from vmexit_sim.study.influence import Influence
 from vmexit_sim.study.screening import Screening

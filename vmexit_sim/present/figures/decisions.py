@@ -16,8 +16,16 @@ from matplotlib.patches import Patch, Rectangle
 
 from vmexit_sim.present.colours import BLACK, policy_colour
 from vmexit_sim.present.crossover_tables import value_text
-from vmexit_sim.present.drawing import COLUMN, PAGE, legend, log_axis, new_figure, tidy
-from vmexit_sim.present.figures import unit_of
+from vmexit_sim.present.figures.drawing import (
+    COLUMN,
+    PAGE,
+    axis_of,
+    bracketed,
+    legend,
+    log_axis,
+    new_figure,
+    tidy,
+)
 from vmexit_sim.present.text import better
 from vmexit_sim.study.crossover import Crossover
 from vmexit_sim.study.decision_map import DecisionMap
@@ -41,10 +49,10 @@ def crossover_figure(result: Crossover) -> Figure:
         result: all that was simulated is drawn; where one side of 0 reaches much further than the
             other, the y axis leaves its end out, so that the crossing is not flattened.
     """
-    xunit, xscale = _scale(result.factor_unit, result.range.high.number)
+    xunit, xscale = axis_of(result.factor_unit, result.range.high.number)
     found = [meeting.difference for meeting in result.meetings]
     x = np.array([meeting.value for meeting in result.meetings]) / xscale
-    yunit, yscale = _scale(result.unit, _height([e.value for e in found]))
+    yunit, yscale = axis_of(result.unit, _height([e.value for e in found]))
     with new_figure(1.4 * COLUMN, 3.2, 1) as (figure, axes):
         ax = axes[0]
         y, low, high = (np.array([getattr(e, end) for e in found]) / yscale
@@ -61,8 +69,8 @@ def crossover_figure(result: Crossover) -> Figure:
             log_axis(ax, "x")
         _sides(ax, result, reach)
         _crossings(ax, result, xscale)
-        ax.set(xlabel=f"{result.place}{_bracketed(xunit)}",
-               ylabel=f"Difference in {result.metric}{_bracketed(yunit)}")  # fmt: skip
+        ax.set(xlabel=f"{result.place}{bracketed(xunit)}",
+               ylabel=f"Difference in {result.metric}{bracketed(yunit)}")  # fmt: skip
         tidy(ax, grid="both")
         legend(figure, axes)
     return figure
@@ -127,14 +135,3 @@ def _height(values: Sequence[float]) -> float:
                     for side in (True, False))  # fmt: skip
     smaller, larger = sorted((below, above))
     return min(larger, 4 * smaller) if smaller else larger or 1.0
-
-
-def _scale(unit: str, largest: float) -> tuple[str, float]:
-    """What an axis's numbers are divided by, and the unit that they then have."""
-    if unit == "ps":
-        return unit_of(largest)
-    return ("" if unit == "1" else unit), 1.0
-
-
-def _bracketed(unit: str) -> str:
-    return f" ({unit})" if unit else ""
