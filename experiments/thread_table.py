@@ -12,14 +12,14 @@ from matplotlib.figure import Figure
 from vmexit_sim.present.colours import BLACK, GREY, policy_colour
 from vmexit_sim.present.experiment import Options, config_reads, print_table, run_experiment, say
 from vmexit_sim.present.figures import dots
+from vmexit_sim.validation.published import thread
 
 HOSTS = ("vmware-2022", "kvm-2012", "kvm-2013", "kvm-2017", "kvm-nested-2019")
 POLICIES = ("linux-default", "mmio-first", "hypercall", "read-only-pages")
-BARE = {f"bare metal by {w}": {"name": "native", "config": w.lower()} for w in ("port", "MMIO")}
-PUBLISHED = {  # s per 100,000 reads, on bare metal per 1,000,000: Kaher 2022-06-28 and 2022-09-06
-    "linux-default": 12.809, "mmio-first": 8.517, "read-only-pages": 0.010,
-    "bare metal by port": 0.433153, "bare metal by MMIO": 0.268792,
-}  # fmt: skip
+LOOPS = {f"bare metal {way}": loop for way, loop in thread.BARE.items()}
+BARE = {name: {"name": "native", "config": config} for name, (config, _) in LOOPS.items()}
+PUBLISHED = {policy: float(s) for policy, s, _ in thread.READS.values()}  # 100,000 reads
+PUBLISHED |= {name: float(s) for name, (_, s) in LOOPS.items()}  # 1,000,000 reads
 COLOURS = {p: policy_colour(p) for p in POLICIES} | dict(zip(BARE, (BLACK, GREY), strict=True))
 
 
