@@ -22,6 +22,25 @@ SUFFIXES = {
 }
 """The kinds of model, and the endings that their files may have."""
 
+RESULT = ".json"
+"""The ending of a saved result, by which it is told from what can be run."""
+
+
+def is_result(path: str | Path) -> bool:
+    """Whether a file's name is that of a saved result."""
+    return Path(path).suffix.lower() == RESULT
+
+
+def refuse_other_than_result(path: Path, key: str) -> None:
+    """Refuse a name that is no saved result's, for a file that is to be one.
+
+    Raises:
+        InputError: it ends otherwise.
+    """
+    if not is_result(path):
+        raise InputError("is no result file's name", key=key, value=str(path),
+                         mend=f"end it with {RESULT}")  # fmt: skip
+
 
 def models_directory() -> Path:
     """The folder of shipped models."""
@@ -48,6 +67,42 @@ def _names(kind: str, folder: Path, changed: int) -> dict[str, Path]:
     return found
 
 
+def file_named(name: str, beside: Path | None = None) -> Path | None:
+    """The file that a path means; None: there is none.
+
+    A user may name any file. A file may name only what lies in its own folder or below, links
+    followed, so that one from a stranger opens nothing else.
+
+    Args:
+        name: the path; a relative one is tried beside the file it stands in.
+        beside: the file in which it stands; None: a user states it.
+
+    Raises:
+        InputError: it lies outside the folder of the file that names it.
+    """
+    try:
+        if beside is None:
+            return Path(name) if Path(name).is_file() else None
+        folder = beside.parent.resolve()
+        near, here = beside.parent / name, Path(name)
+        if not near.resolve().is_relative_to(folder):
+            raise _leaves(name)
+        if near.is_file():
+            return near
+        if not here.is_file():
+            return None
+        if not here.resolve().is_relative_to(folder):
+            raise _leaves(name)
+        return here
+    except (OSError, RuntimeError, ValueError):  # too long, links in a circle, a zero byte
+        return None
+
+
+def _leaves(name: str) -> InputError:
+    return InputError("leaves the folder of the file that names it", value=name,
+                      mend="put a copy there, or name it on the command line")  # fmt: skip
+
+
 def find(kind: str, name: str, beside: Path | None = None) -> Path:
     """The file that `name` means: a shipped model, or a path that ends like one.
 
@@ -57,15 +112,16 @@ def find(kind: str, name: str, beside: Path | None = None) -> Path:
         beside: the file in which the name stands, if any.
 
     Raises:
-        InputError: there is no such model or file.
+        InputError: there is no such model or file, or it lies outside the folder of the file that
+            names it.
     """
     known = names(kind)
     if name in known:
         return known[name]
     if name.endswith(SUFFIXES[kind]) or "/" in name:
-        for path in ([beside.parent / name] if beside else []) + [Path(name)]:
-            if path.is_file():
-                return path
-        raise InputError("no such file", value=name)
+        path = file_named(name, beside)
+        if path is None:
+            raise InputError("no such file", value=name)
+        return path
     singular = {"policies": "policy", "studies": "study"}.get(kind, kind.removesuffix("s"))
     raise InputError(f"is no {singular}", value=name, mend=nearest(name, known))

@@ -19,14 +19,25 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    PlainSerializer,
+    SerializationInfo,
     Tag,
     ValidationError,
     ValidationInfo,
+    WithJsonSchema,
 )
 
 from vmexit_sim.catalog import find
 from vmexit_sim.errors import InputError, InputErrors, nearest
-from vmexit_sim.units import parse_frequency, parse_size, parse_time
+from vmexit_sim.units import (
+    FREQUENCY_PATTERN,
+    LONGEST_TEXT,
+    SIZE_PATTERN,
+    TIME_PATTERN,
+    parse_frequency,
+    parse_size,
+    parse_time,
+)
 
 LARGEST_FILE = 16 * 2**20
 """A configuration file beyond this size (bytes) is refused: it is surely something else."""
@@ -71,19 +82,47 @@ def _frequency(value: object) -> object:
         raise _Misfit(error) from None
 
 
-Time = Annotated[int, BeforeValidator(_time)]
+AS_STATED = {"as_stated": True}
+"""Context for ``model_dump``: quantities as a file states them, so that what is dumped loads."""
+
+
+def _with_unit(unit: str) -> PlainSerializer:
+    def stated(value: int, info: SerializationInfo) -> int | str:
+        wanted = isinstance(info.context, dict) and info.context.get("as_stated")
+        return f"{value} {unit}" if wanted else value
+
+    return PlainSerializer(stated)
+
+
+def quantity_schema(pattern: str, *examples: str) -> WithJsonSchema:
+    """How a JSON Schema has a quantity: text that looks like it."""
+    return WithJsonSchema({"type": "string", "pattern": pattern, "maxLength": LONGEST_TEXT,
+                           "examples": list(examples)})  # fmt: skip
+
+
+Time = Annotated[
+    int, BeforeValidator(_time), _with_unit("ps"),
+    quantity_schema(TIME_PATTERN, "2.5 us", "300 ns", "1181 cycles"),
+]  # fmt: skip
 """A time, in picoseconds; in files text with a unit."""
 
-Size = Annotated[int, BeforeValidator(_size)]
+Size = Annotated[
+    int, BeforeValidator(_size), _with_unit("B"), quantity_schema(SIZE_PATTERN, "4 KiB", "2 MiB")
+]
 """A size, in bytes; in files text with a unit."""
 
-Frequency = Annotated[int, BeforeValidator(_frequency)]
+Frequency = Annotated[
+    int, BeforeValidator(_frequency), _with_unit("Hz"),
+    quantity_schema(FREQUENCY_PATTERN, "3.5 GHz"),
+]  # fmt: skip
 """A clock, in hertz; in files text with a unit."""
 
 
-def misfit(problem: str, *, value: object = None, mend: str | None = None) -> ValueError:
+def misfit(
+    problem: str, *, key: str | None = None, value: object = None, mend: str | None = None
+) -> ValueError:
     """An error for use in a pydantic validator, reported like any other misfit of the file."""
-    return _Misfit(InputError(problem, value=value, mend=mend))
+    return _Misfit(InputError(problem, key=key, value=value, mend=mend))
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -108,8 +147,18 @@ def _parsed(path: Path, *version: int) -> dict[str, Any]:
         raise InputError("is larger than 16 MiB", file=path, mend="is it the right file?")
     try:
         return tomllib.loads(content.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except RecursionError:
+        raise InputError("is nested too deeply", file=path, mend="is it the right file?") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"is not TOML: {error}", file=path) from None
+    except ValueError as error:  # a whole number that Python does not read: it has no place
+        raise InputError(f"is not TOML: {error}", file=path, key=_longest_line(content)) from None
+
+
+def _longest_line(content: bytes) -> str:
+    """Where a file's longest line stands."""
+    lines = content.split(b"\n")
+    return f"line {max(range(len(lines)), key=lambda number: len(lines[number])) + 1}"
 
 
 Merge = Callable[[dict[str, Any], dict[str, Any], Path], dict[str, Any]]
@@ -172,9 +221,26 @@ def checked(
     try:
         return model.model_validate(data, context=context)
     except ValidationError as failure:
-        raise InputErrors(
-            [_explained(model, dict(item), file, key) for item in failure.errors()]
-        ) from None
+        raise _all_of(failure, model, file, key) from None
+
+
+def checked_json(model: type[M], text: str | bytes, *, file: object = None,
+                 key: str | None = None) -> M:  # fmt: skip
+    """JSON as an instance of `model`, as `checked`; its arrays may stand for tuples.
+
+    Raises:
+        InputErrors: everything that does not fit, each with key, value and mend.
+    """
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as failure:
+        raise _all_of(failure, model, file, key) from None
+
+
+def _all_of(
+    failure: ValidationError, model: type[BaseModel], file: object, key: str | None
+) -> InputErrors:
+    return InputErrors([_explained(model, dict(item), file, key) for item in failure.errors()])
 
 
 def _explained(
@@ -232,7 +298,7 @@ def _walk(model: type[BaseModel], path: tuple[int | str, ...]) -> tuple[list[str
             current = fields.get(part)
         elif names and part == "value":
             continue
-        names.append(str(part))
+        names.append(str(part) or '""')
     return names, known
 
 

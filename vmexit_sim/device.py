@@ -52,7 +52,11 @@ class ConfigRole(Enum):
 
 
 class _Fact(Configured):
-    """A group of facts with one source."""
+    """A group of facts with one source.
+
+    Attributes:
+        source: where these facts come from.
+    """
 
     source: Source
 
@@ -123,7 +127,7 @@ class Device(_Fact):
     Attributes:
         name: name, or an fnmatch pattern ("virtio-pci-notify-*").
         location: where it is emulated: in the kernel, in user space, or real hardware.
-        category: ``class`` in the file: an ordinary device, a timer, or an interrupt controller.
+        category: (``class``) an ordinary device, a timer, or an interrupt controller.
         emulate: time in the device model for one access; none: that of the default device.
         emulate_source: where that time comes from.
         doorbell: whether its writes are notifications whose value nobody reads back.

@@ -19,11 +19,15 @@ from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationInfo, model_validator
 
 from vmexit_sim.configuration import Configured, Time, misfit
 from vmexit_sim.errors import InputError, nearest
+from vmexit_sim.parquet_file import read_parquet
 from vmexit_sim.units import LONGEST_PS
+
+LARGEST_SAMPLES = 2**28
+"""Largest file of samples that is read, in bytes."""
 
 Times = npt.NDArray[np.int64]
 """Picoseconds, one per draw."""
@@ -48,7 +52,11 @@ class Duration(Protocol):
 
 
 class Constant(Configured):
-    """Always the same time."""
+    """Always the same time.
+
+    Attributes:
+        value: the time.
+    """
 
     kind: Literal["constant"] = "constant"
     value: Time
@@ -76,7 +84,12 @@ class _Random(Configured):
 
 
 class Uniform(_Random):
-    """Anything between `low` and `high`, equally likely."""
+    """Anything between `low` and `high`, equally likely.
+
+    Attributes:
+        low: the shortest time.
+        high: the longest time, above `low`.
+    """
 
     kind: Literal["uniform"]
     low: Time
@@ -99,7 +112,12 @@ class Uniform(_Random):
 
 
 class _Shifted(_Random):
-    """A distribution of the part of a time above its smallest value."""
+    """A distribution of the part of a time above its smallest value.
+
+    Attributes:
+        mean: of the whole time, `shift` included.
+        shift: the smallest value; below the mean.
+    """
 
     mean: Time
     shift: Time = 0
@@ -127,7 +145,11 @@ class Exponential(_Shifted):
 
 
 class _Spread(_Shifted):
-    """A shifted distribution whose spread is free."""
+    """A shifted distribution whose spread is free.
+
+    Attributes:
+        cv: the standard deviation of the whole time over its mean.
+    """
 
     cv: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
 
@@ -161,16 +183,29 @@ class Gamma(_Spread):
         return _whole(self.shift + scale * rng.standard_gamma(shape, n))
 
 
+Sample = Annotated[int, Field(ge=0, le=LONGEST_PS)]
+"""A measured time, in picoseconds."""
+
+
 class Empirical(_Random):
-    """Resampled from a column of measured times (in picoseconds) of a Parquet or CSV file."""
+    """Resampled from a column of measured times (in picoseconds) of a Parquet or CSV file.
+
+    Attributes:
+        samples: the times, in ps.
+    """
 
     kind: Literal["empirical"]
-    samples: Annotated[tuple[int, ...], Field(min_length=1)]
+    samples: Annotated[tuple[Sample, ...], Field(min_length=1)]
 
     @model_validator(mode="before")
     @classmethod
-    def _loaded(cls, data: Any, info: Any) -> Any:
-        if not (isinstance(data, dict) and "file" in data):
+    def _loaded(cls, data: Any, info: ValidationInfo) -> Any:
+        if not isinstance(data, dict):
+            return data
+        if info.mode == "json":  # a saved result's, which names no file
+            held = data.get("samples")
+            return {**data, "samples": tuple(held) if isinstance(held, list) else held}
+        if "file" not in data:
             return data
         rest = {key: value for key, value in data.items() if key not in ("file", "column")}
         beside = (info.context or {}).get("file") if info.context else None
@@ -198,7 +233,7 @@ def _kind(value: Any) -> str:
     return str(getattr(value, "kind", "text"))
 
 
-class _ConstantText(Constant):
+class ConstantText(Constant):
     """A constant written as bare text, ``"5 us"``."""
 
     @model_validator(mode="before")
@@ -208,7 +243,7 @@ class _ConstantText(Constant):
 
 
 Distribution = Annotated[
-    Annotated[_ConstantText, Tag("text")]
+    Annotated[ConstantText, Tag("text")]
     | Annotated[Constant, Tag("constant")]
     | Annotated[Uniform, Tag("uniform")]
     | Annotated[Exponential, Tag("exponential")]
@@ -231,18 +266,30 @@ def _read_column(file: object, column: object, beside: Path | None) -> tuple[int
     if not isinstance(file, str) or not isinstance(column, str):
         raise InputError("needs text for `file` and `column`")
     path = Path(file) if beside is None else beside.parent / file
-    if ".." in Path(file).parts or Path(file).is_absolute():
+    folder = Path() if beside is None else beside.parent
+    if not path.resolve().is_relative_to(folder.resolve()):
         raise InputError("leaves the folder of the file that names it", value=file)
     import pandas as pd
+    import pyarrow as pa
 
     try:
-        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-    except (OSError, ValueError) as error:
+        if path.stat().st_size > LARGEST_SAMPLES:
+            raise ValueError(f"it is larger than {LARGEST_SAMPLES >> 20} MiB")
+        if path.suffix == ".parquet":
+            frame = read_parquet(path).to_pandas()
+        else:
+            frame = pd.read_csv(path, compression=None)
+    except InputError as error:
+        raise InputError(error.problem, value=file, mend=error.mend) from None
+    except (OSError, pa.ArrowException, ValueError) as error:
         raise InputError(f"cannot be read: {error}", value=file) from None
     if column not in frame:
         raise InputError(f"has no column {column!r}", value=file,
                          mend=nearest(column, map(str, frame.columns)))  # fmt: skip
-    values = pd.to_numeric(frame[column], errors="coerce").to_numpy(np.float64)
-    if not len(values) or not np.isfinite(values).all() or (values < 0).any():
-        raise InputError(f"has a column {column!r} that is not times of 0 ps or more", value=file)
+    values = np.zeros(0)
+    if not isinstance(frame[column].dtype, pd.CategoricalDtype):  # text, of a Parquet file
+        values = pd.to_numeric(frame[column], errors="coerce").to_numpy(np.float64)
+    if not len(values) or not ((values >= 0) & (values <= LONGEST_PS)).all():
+        problem = f"has a column {column!r} that is not times of 0 ps or more, up to 53 days"
+        raise InputError(problem, value=file)
     return tuple(int(value) for value in np.rint(values))

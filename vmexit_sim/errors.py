@@ -49,7 +49,8 @@ class InputError(VmexitError):
         )
 
     def __str__(self) -> str:
-        place = ": ".join(str(part) for part in (self.file, self.key) if part is not None)
+        key = None if self.key is None else _shortened(self.key, 300)
+        place = ": ".join(str(part) for part in (self.file, key) if part is not None)
         shown = "" if self.value is None else f"{_shortened(repr(self.value))} "
         text = f"{place}: {shown}{self.problem}" if place else f"{shown}{self.problem}"
         return f"{text}; {self.mend}" if self.mend else text

@@ -8,6 +8,18 @@ from pathlib import Path
 from vmexit_sim.errors import InputError
 
 
+def check_place(path: Path) -> None:
+    """Refuse a place where no file can be put; before a long run, so that it is not in vain.
+
+    Raises:
+        InputError: something that is no regular file is there, or the folder is not.
+    """
+    if path.exists() and not path.is_file():
+        raise InputError("is no regular file", file=path, mend="name a file to write")
+    if not path.parent.is_dir():
+        raise InputError("is in no existing folder", file=path, mend="make the folder first")
+
+
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     """Have a file written beside its place, and put there only when it is complete.
 
@@ -18,10 +30,7 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     Raises:
         InputError: it cannot be written; what was there before is still there.
     """
-    if path.exists() and not path.is_file():
-        raise InputError("is no regular file", file=path, mend="name a file to write")
-    if not path.parent.is_dir():
-        raise InputError("is in no existing folder", file=path, mend="make the folder first")
+    check_place(path)
     partial = path.with_name(path.name + ".partial")
     try:
         write(partial)
@@ -29,3 +38,6 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise InputError(f"cannot be written: {error.strerror or error}", file=path) from None
+    except BaseException:  # interrupted, say
+        partial.unlink(missing_ok=True)
+        raise

@@ -16,7 +16,14 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BeforeValidator, Field, InstanceOf, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    InstanceOf,
+    PlainSerializer,
+    SerializationInfo,
+    model_validator,
+)
 
 from vmexit_sim.catalog import find
 from vmexit_sim.configuration import Configured, Size, checked, misfit, read_extending
@@ -25,7 +32,7 @@ from vmexit_sim.errors import InputError, InputErrors, nearest
 from vmexit_sim.guest.table import AccessTable, Agent, Flag, Kind, Phase, Space
 from vmexit_sim.hypervisor.host import Delivery
 from vmexit_sim.hypervisor.idle import FREE, Idle
-from vmexit_sim.mechanisms import Mechanism, make_mechanism
+from vmexit_sim.mechanisms import Mechanism, make_mechanism, name_of
 from vmexit_sim.mechanisms.as_recorded import AsRecorded
 from vmexit_sim.mechanisms.native import Native
 from vmexit_sim.places import with_value
@@ -144,6 +151,11 @@ def _mechanism(stated: object) -> object:
         raise misfit(error.problem, value=error.value, mend=error.mend) from None
 
 
+def _stated(mechanism: Mechanism, info: SerializationInfo) -> dict[str, Any]:
+    parameters = mechanism.model_dump(mode=info.mode, context=info.context)
+    return {"name": name_of(mechanism), **parameters}
+
+
 class Rule(Configured):
     """Accesses of a kind, and the mechanism they go by.
 
@@ -155,7 +167,9 @@ class Rule(Configured):
 
     side: Literal["guest", "host"]
     match: Match = Match()
-    mechanism: Annotated[InstanceOf[Mechanism], BeforeValidator(_mechanism)]
+    mechanism: Annotated[
+        InstanceOf[Mechanism], BeforeValidator(_mechanism), PlainSerializer(_stated)
+    ]
 
     def rows(self, table: AccessTable) -> Mask:
         """Which rows the rule reaches."""
@@ -219,7 +233,10 @@ AS_RECORDED: Sequence[Rule] = (Rule(side="host", mechanism=AsRecorded()),)
 
 
 def load_policy(
-    name: str, beside: Path | None = None, parameters: Mapping[str, Any] | None = None
+    name: str,
+    beside: Path | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    stated_in: Path | None = None,
 ) -> Policy:
     """The policy of that name or file.
 
@@ -231,6 +248,7 @@ def load_policy(
         beside: the file that names it, if any.
         parameters: what to put in place of what the file states: a parameter of its mechanisms, of
             every rule that has it, or anything by its place (``idle.host_poll.longest``).
+        stated_in: the file that states the parameters, if any.
 
     Raises:
         InputError: no such policy, its file does not fit, policies extend each other in a circle,
@@ -242,9 +260,12 @@ def load_policy(
     policy = checked(Policy, data, file=path)
     if not parameters:
         return policy
+    changed = f"policy {policy.name} with other parameters"
+    if stated_in is not None:
+        changed = f"{stated_in}: {changed}"
     for key, value in _by_place(parameters):
         data = _with_parameter(data, policy, key, value)
-    return checked(Policy, data, file=f"policy {policy.name} with other parameters")
+    return checked(Policy, data, file=changed)
 
 
 def parameters_of(policy: Policy) -> dict[str, Any]:

@@ -21,24 +21,24 @@ workload) becomes such a scenario too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from vmexit_sim import catalog
-from vmexit_sim.configuration import Configured, checked, misfit, read_toml
+from vmexit_sim.configuration import Configured, checked, misfit, quantity_schema, read_toml
 from vmexit_sim.device import DeviceCatalog, load_devices
 from vmexit_sim.errors import InputError, nearest
 from vmexit_sim.guest.emulation import Emulated
 from vmexit_sim.guest.generators import Generator
 from vmexit_sim.guest.qemu_trace import Trace
-from vmexit_sim.guest.selection import select, selectable, with_deliveries
+from vmexit_sim.guest.selection import count_during, select, selectable, with_deliveries
 from vmexit_sim.guest.table import AccessTable
 from vmexit_sim.guest.table_file import load_table
 from vmexit_sim.guest.trace_formats import read_any_trace
@@ -48,7 +48,7 @@ from vmexit_sim.hypervisor.platform import Platform, load_platform
 from vmexit_sim.lowering import HostCpus
 from vmexit_sim.mechanisms.native import Native
 from vmexit_sim.policy import PHASES, Match, Policy, load_policy
-from vmexit_sim.units import MICROSECOND, parse_time
+from vmexit_sim.units import MICROSECOND, PLAIN_TIME_PATTERN, parse_time
 
 DEFAULT_SCENARIO = "bunched-and-spread"
 DEFAULT_SEED = 1
@@ -65,19 +65,31 @@ DEFAULT_POLICIES: tuple[str, ...] = (
 
 
 class TraceGuest(Configured):
-    """A recorded guest: `trace` is a shipped one's name, or the path of a QEMU or KVM log."""
+    """A recorded guest.
+
+    Attributes:
+        trace: a shipped trace's name, or the path of a QEMU or KVM log.
+    """
 
     trace: str
 
 
 class TableGuest(Configured):
-    """A guest whose access table was saved: `table` is a Parquet file's path."""
+    """A guest whose access table was saved.
+
+    Attributes:
+        table: a Parquet file's path.
+    """
 
     table: str
 
 
 class WorkloadGuest(Configured):
-    """A synthetic guest in a file of its own: `workload` is its name or path."""
+    """A synthetic guest in a file of its own.
+
+    Attributes:
+        workload: a shipped workload's name, or a TOML file's path.
+    """
 
     workload: str
 
@@ -108,7 +120,9 @@ def _slice(stated: str) -> str:
     return stated
 
 
-TimeSlice = Annotated[str, AfterValidator(_slice)]
+TimeSlice = Annotated[
+    str, AfterValidator(_slice), quantity_schema(PLAIN_TIME_PATTERN, "3 ms", "750 us")
+]
 """A time as text, with its unit."""
 
 ThinkScale = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
@@ -184,7 +198,8 @@ class Scenario(Configured):
     @model_validator(mode="after")
     def _has_cpus_to_slice(self) -> Scenario:
         if self.time_slice is not None and self.cpus is None:
-            raise misfit("has a time slice, but a CPU for every thread", mend="state cpus, too")
+            raise misfit("is there, but a CPU for every thread as well", key="time_slice",
+                         value=self.time_slice, mend="state cpus, too")  # fmt: skip
         return self
 
     @property
@@ -218,6 +233,29 @@ class Loaded:
     def main_scale(self) -> float:
         """The think scale that results are told for."""
         return list(self.workloads)[-1]
+
+
+class Asked(Protocol):
+    """What was asked: all that is told of a result beside its numbers.
+
+    Attributes:
+        scenario: as it was effective.
+        platform: with the scenario's costs in place.
+        policies: in the scenario's order.
+        is_random: whether replications can differ.
+    """
+
+    @property
+    def scenario(self) -> Scenario: ...  # noqa: D102
+
+    @property
+    def platform(self) -> Platform: ...  # noqa: D102
+
+    @property
+    def policies(self) -> Sequence[Policy]: ...  # noqa: D102
+
+    @property
+    def is_random(self) -> bool: ...  # noqa: D102
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,10 +322,11 @@ def scenario_data(
         if name in catalog.names(kind):
             guest = {"traces": "trace", "workloads": "workload"}[kind]
             return _for_guest(name, {guest: name}), None
-    path = Path(name)
-    if beside is not None and (beside.parent / name).is_file():
-        path = beside.parent / name
-    if not path.is_file():
+    path = catalog.file_named(name, beside)
+    if catalog.is_result(name):
+        raise InputError("is a result's name, and a result is not run", value=name,
+                         mend="vmexit-sim report takes it, and load in Python")  # fmt: skip
+    if path is None:
         known = [*scenarios, *catalog.names("traces"), *catalog.names("workloads")]
         raise InputError("is no scenario, trace, table or workload", value=name,
                          mend=nearest(name, known))  # fmt: skip
@@ -338,6 +377,7 @@ def open_scenario(
         path: the file it stands in; names in it may be relative to that.
         elsewhere: keys that were not stated in that file, and the one that they were stated in
             (None: none, but by the user): their names are relative to that, and errors name it.
+            Of what a guest names whole places, like ``blocks.0.guest.trace``.
 
     Raises:
         InputError: something named is not there, or does not fit.
@@ -356,7 +396,8 @@ def open_scenario(
     beside = stated_in("policies")
     for number, name in enumerate(dict.fromkeys(scenario.policies)):
         with _at(beside, f"policies.{number}"):
-            policies.append(load_policy(name, beside, scenario.parameters.get(name)))
+            policies.append(load_policy(name, beside, scenario.parameters.get(name),
+                                        stated_in("parameters")))  # fmt: skip
             _refuse_traps_without_hypervisor(platform, policies[-1])
     for name in scenario.parameters:
         if name not in scenario.policies:
@@ -366,8 +407,9 @@ def open_scenario(
             )  # fmt: skip
     blocks = []
     for number, block in enumerate(scenario.blocks):
-        with _at(stated_in("only"), f"blocks.{number}"):
-            blocks.append(load_block(block, devices, path, scenario.name))
+        beside = guest_stated_in(number, block.guest, path, elsewhere)
+        with _at(stated_in("only") or beside, f"blocks.{number}"):
+            blocks.append(load_block(block, devices, beside, scenario.name))
     return Opened(
         scenario=scenario, platform=platform, policies=policies, catalog=devices, blocks=blocks
     )
@@ -422,12 +464,14 @@ def load_block(
     chosen = select(table, block.only, during=block.during, timers=block.timers)
     left_out = 0
     if not (block.timers or block.only):
-        left_out = len(select(table, during=block.during, timers=True)) - len(chosen)
+        left_out = count_during(table, block.during) - len(chosen)
+    del table  # a long one is not to stand in memory twice
     if block.deliveries:
         chosen = with_deliveries(chosen)
     if not len(chosen):
-        raise InputError("leaves no access", key="only", value=block.only,
-                         mend=f"known: {', '.join(selectable(table))}")  # fmt: skip
+        named = guest.trace if isinstance(guest, TraceGuest) else guest.table
+        raise InputError(f"leaves no access of {named}", key="only", value=block.only,
+                         mend=f"known: {', '.join(selectable(chosen))}")  # fmt: skip
     scales = block.think_scales or [0.0, 0.1, 1.0]
     return Loaded(
         name=block.name or name,
@@ -440,7 +484,26 @@ def load_block(
 
 def file_of(name: str, beside: Path | None) -> Path:
     """A recorded guest's file: any file that is there, whatever its name ends in."""
-    return Path(name) if Path(name).is_file() else catalog.find("traces", name, beside)
+    return catalog.file_named(name, beside) or catalog.find("traces", name, beside)
+
+
+def guest_stated_in(
+    number: int, guest: Any, path: Path | None, elsewhere: Mapping[str, Path | None]
+) -> Path | None:
+    """The file that states a block's guest; None: none, but the user.
+
+    Args:
+        number: the block's.
+        guest: what it states.
+        path: the scenario's file, if any.
+        elsewhere: as for `open_scenario`.
+    """
+    holders = [f"blocks.{number}.guest", "blocks.*.guest", f"blocks.{number}", "blocks.*"]
+    places = [f"{holder}.{_guest_kind(guest)}" for holder in holders[:2]] + holders
+    for place in places:
+        if place in elsewhere:
+            return elsewhere[place]
+    return path or elsewhere.get("blocks")
 
 
 def load_workload(name: str, beside: Path | None = None) -> Any:
@@ -452,14 +515,27 @@ def load_workload(name: str, beside: Path | None = None) -> Any:
     path = catalog.find("workloads", name, beside)
     data = read_toml(path)
     for key in ("title", "about"):  # for people
-        data.pop(key, None)
+        if not isinstance(text := data.pop(key, ""), str):
+            raise InputError("is no text", file=path, key=key, value=text)
     block = checked(Block, {"guest": data}, file=path, context={"file": path})
     return block.guest
 
 
-@lru_cache(maxsize=16)
 def cached_trace(path: Path, devices: DeviceCatalog) -> Trace:
-    """A trace, read once per process."""
+    """A trace, read once per process as long as its file does not change.
+
+    Raises:
+        InputError: as `read_any_trace`.
+    """
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", file=path) from None
+    return _traced(path, devices, stat.st_mtime_ns, stat.st_size, stat.st_ino)
+
+
+@lru_cache(maxsize=16)
+def _traced(path: Path, devices: DeviceCatalog, *version: int) -> Trace:
     return read_any_trace(path, devices)
 
 

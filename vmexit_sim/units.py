@@ -9,6 +9,7 @@ belongs is an error: nobody can check it.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from fractions import Fraction
 
 from vmexit_sim.errors import InputError, nearest
@@ -43,9 +44,25 @@ _SIZE = {
     "MB": 10**6,
     "GB": 10**9,
 }
-_QUANTITY = re.compile(
-    r"\s*([+-]?[0-9](?:_?[0-9]){0,30}(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,2})?)\s*([^\s0-9.]*)\s*"
-)
+_END = r"(?:[eE][+-]?[0-9]{1,2})?"
+_NUMBER = r"[0-9](?:_?[0-9]){0,30}(?:\.[0-9]{1,30})?" + _END
+_NOTHING = r"0(?:_?0){0,30}(?:\.0{1,30})?" + _END
+_QUANTITY = re.compile(rf"\s*([+-]?{_NUMBER})\s*([^\s0-9.]*)\s*")
+
+LONGEST_TEXT = 99
+"""Characters of a quantity in a file, at most."""
+
+
+def _pattern(units: Iterable[str]) -> str:
+    return rf"^\s*(?:\+?{_NUMBER}|-{_NOTHING})\s*(?:{'|'.join(units)})\s*$"
+
+
+TIME_PATTERN = _pattern((*_TIME, "cycles"))
+PLAIN_TIME_PATTERN = _pattern(_TIME)
+SIZE_PATTERN = _pattern(_SIZE)
+FREQUENCY_PATTERN = _pattern(_FREQUENCY)
+"""What the texts of quantities look like, as ECMAScript and Python read it: no text that is parsed
+below fails its pattern, and one that fits is refused only for its size or its fineness."""
 
 
 def parse_time(value: object, clock_hz: int | None = None) -> int:
@@ -77,7 +94,7 @@ def parse_time(value: object, clock_hz: int | None = None) -> int:
             raise InputError(
                 "is finer than a picosecond", value=value, mend="round it to whole picoseconds"
             )
-    if time < 0:
+    if exact < 0:
         raise InputError("is negative", value=value, mend="give a time of 0 or more")
     if time > LONGEST_PS:
         raise InputError("is longer than 53 days", value=value, mend="give a shorter time")
@@ -129,7 +146,8 @@ def _rounded(value: float, digits: int) -> str:
 def _split(value: object, example: str, known: dict[str, int]) -> tuple[Fraction, str]:
     if isinstance(value, (int, float)):
         raise InputError("has no unit", value=value, mend=f'write it as text, like "{example}"')
-    match = _QUANTITY.fullmatch(value) if isinstance(value, str) and len(value) < 100 else None
+    is_text = isinstance(value, str) and len(value) <= LONGEST_TEXT
+    match = _QUANTITY.fullmatch(str(value)) if is_text else None
     if match is None:
         raise InputError("is not a quantity", value=value, mend=f'write it like "{example}"')
     number, unit = match.groups()

@@ -18,7 +18,7 @@ from vmexit_sim import catalog
 from vmexit_sim.cli import main
 from vmexit_sim.device import load_devices
 from vmexit_sim.errors import InputError
-from vmexit_sim.guest import kvm_trace
+from vmexit_sim.guest import access_log
 from vmexit_sim.guest.known_addresses import MEMORY, PORTS
 from vmexit_sim.guest.kvm_event import (
     Entry,
@@ -323,7 +323,7 @@ def test_several_guests_are_refused(tmp_path) -> None:
 
 
 def test_a_guest_of_too_many_accesses_is_refused(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(kvm_trace, "MOST_ROWS", 100)
+    monkeypatch.setattr(access_log, "MOST_ROWS", 100)
     with pytest.raises(InputError, match="more than 100 accesses"):
         Log().into(0x1F0, items=101).read(tmp_path)
 

@@ -8,7 +8,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from vmexit_sim.catalog import refuse_other_than_result
 from vmexit_sim.cli.app import (
+    OUTPUT,
     Count,
     Engine,
     Flag,
@@ -21,7 +23,9 @@ from vmexit_sim.cli.app import (
     print_json,
 )
 from vmexit_sim.cli.changes import Changes
+from vmexit_sim.cli.command_line import command_of, size_text
 from vmexit_sim.errors import InputError, VmexitError
+from vmexit_sim.output import check_place
 
 DEFAULT = "bunched-and-spread"
 
@@ -38,6 +42,7 @@ def compare(
     engine: Engine = "auto",
     jobs: OptionalCount = None,
     changes: Changes = Changes(),  # noqa: B008 - frozen
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"], group=OUTPUT)] = None,
     json: Json = False,
 ) -> None:
     """Run several policies on the same guest and show what each costs.
@@ -63,9 +68,15 @@ def compare(
         What runs it: auto, compiled or simpy; the numbers are the same to the last bit.
     jobs
         Replications that run at a time; by default as many as there are cores.
+    output
+        Save the whole comparison in this file (.json), for `report` and for `vmexit_sim.load`.
     json
         Print one JSON document instead of tables.
     """
+    if output is not None:
+        refuse_other_than_result(output, "--output")
+        check_place(output)
+
     from vmexit_sim.present import documents, tables, terminal, uncertainty_tables
     from vmexit_sim.statistics import Precision
     from vmexit_sim.study.compare import compare as compare_policies
@@ -82,6 +93,15 @@ def compare(
             if input_uncertainty
             else None
         )
+    if output is not None:
+        from vmexit_sim.study.result_file import Result, save_result
+
+        stated = {"policy": policy, "precision": precision,
+                  "budget": budget if precision else None,
+                  "input-uncertainty": input_uncertainty}  # fmt: skip
+        command = command_of("compare", scenario, stated, changes, output)
+        size = save_result(Result(comparison=result, uncertainty=uncertainty, command=command),
+                           output)  # fmt: skip
     if json:
         document = documents.comparison(result)
         if uncertainty is not None:
@@ -92,6 +112,8 @@ def compare(
     if uncertainty is not None:
         print()
         terminal.console().print(uncertainty_tables.uncertainty_report(uncertainty))
+    if output is not None:
+        print(f"\n{output}: {size_text(size)}")
 
 
 @app.command

@@ -4,30 +4,37 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator, Mapping
-from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from cyclopts import Parameter
 
+from vmexit_sim.catalog import is_result
 from vmexit_sim.cli.app import OUTPUT, Count, Engine, Flag, Names, OptionalCount, app
 from vmexit_sim.cli.changes import Changes
+from vmexit_sim.cli.command_line import changed, command_of, is_set, size_text
 from vmexit_sim.cli.comparing import DEFAULT
 from vmexit_sim.errors import InputError
+from vmexit_sim.output import check_place, write_whole
+
+if TYPE_CHECKING:
+    from vmexit_sim.scenario import Opened
+
+LARGEST_BUDGET = 1000
+"""Most replications that a precision takes, if the user does not say."""
 
 ENDINGS = (".html", ".htm")
 
 
 @app.command
 def report(
-    scenario: str = DEFAULT,
+    scenario_or_result: str = DEFAULT,
     /,
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"], group=OUTPUT)],
     policy: Names = None,
     precision: str | None = None,
-    budget: Count = 1000,
+    budget: Count = LARGEST_BUDGET,
     input_uncertainty: Flag = False,
     engine: Engine = "auto",
     jobs: OptionalCount = None,
@@ -40,8 +47,8 @@ def report(
 
     Parameters
     ----------
-    scenario
-        As for `compare`.
+    scenario_or_result
+        As for `compare`; or a result (.json) that `compare --output` saved, which is not run again.
     output
         The HTML file to write.
     policy
@@ -62,62 +69,75 @@ def report(
         raise InputError("is no HTML file's name", key="--output", value=str(output),
                          mend="end it with .html")  # fmt: skip
 
-    from vmexit_sim.output import write_whole
+    check_place(output)
+    stated = {"policy": policy, "precision": precision, "budget": budget if precision else None,
+              "input-uncertainty": input_uncertainty}  # fmt: skip
+    if is_result(scenario_or_result):
+        refused = {**stated, **changed(changes), "budget": budget != LARGEST_BUDGET}
+        html = _of_result(scenario_or_result, refused, output)
+    else:
+        command = command_of("report", scenario_or_result, stated, changes, output)
+        wanted = _Wanted(precision, budget, input_uncertainty, engine, jobs)
+        html = _of_scenario(changes.opened(scenario_or_result, policy), command, wanted)
+    write_whole(output, lambda partial: _write(partial, html))
+    print(f"{output}: {size_text(len(html))}")
+
+
+class _Wanted(NamedTuple):
+    """How a comparison is to be run, as the command line has it."""
+
+    precision: str | None
+    budget: int
+    input_uncertainty: bool
+    engine: Engine
+    jobs: int | None
+
+
+def _of_scenario(opened: Opened, command: str, wanted: _Wanted) -> bytes:
+    """The page of a comparison that is yet to be run."""
     from vmexit_sim.present import terminal
     from vmexit_sim.present.report import report as page
     from vmexit_sim.statistics import Precision
     from vmexit_sim.study.compare import compare as compare_policies
     from vmexit_sim.study.input_uncertainty import input_uncertainty as uncertain
 
-    wanted = None if precision is None else Precision.parse(precision)
-    opened = changes.opened(scenario, policy)
-    workers = jobs or os.cpu_count() or 1
+    engine, jobs = wanted.engine, wanted.jobs or os.cpu_count() or 1
+    precision = None if wanted.precision is None else Precision.parse(wanted.precision)
     with terminal.console(stderr=True).status("starting") as status:
-        result = compare_policies(opened, status.update, engine=engine, jobs=workers,
-                                  precision=wanted, budget=budget)  # fmt: skip
+        result = compare_policies(opened, status.update, engine=engine, jobs=jobs,
+                                  precision=precision, budget=wanted.budget)  # fmt: skip
         uncertainty = (
-            uncertain(result, engine=engine, jobs=workers, progress=status.update)
-            if input_uncertainty
+            uncertain(result, engine=engine, jobs=jobs, progress=status.update)
+            if wanted.input_uncertainty
             else None
         )
         status.update("writing")
-        stated = {"policy": policy, "precision": precision,
-                  "budget": budget if precision else None,
-                  "input-uncertainty": input_uncertainty}  # fmt: skip
-        command = command_of(scenario, stated, changes, output)
-        html = page(result, command, uncertainty).encode("utf-8", "replace")
-    write_whole(output, lambda partial: _write(partial, html))
-    print(f"{output}: {len(html) / 1024:,.0f} KiB")
+        return page(result, command, uncertainty).encode("utf-8", "replace")
 
 
-def command_of(
-    scenario: str, stated: Mapping[str, object], changes: Changes, output: Path
-) -> str:  # fmt: skip
-    """The command line that makes the same report, as a shell takes it.
+def _of_result(name: str, refused: dict[str, object], output: Path) -> bytes:
+    """The page of a saved result; nothing is run.
 
     Args:
-        scenario: what was named.
-        stated: options of the command itself, by name without dashes; what is not set is left out.
-        changes: what was changed in the scenario.
-        output: the file.
+        name: the result file.
+        refused: options that would have changed what was run, by name without dashes.
+        output: where the page goes, for the command in it.
+
+    Raises:
+        InputError: it is no sound result, or an option asks for another one.
     """
-    changed = {each.name.strip("_").replace("_", "-"): getattr(changes, each.name)
-               for each in fields(changes)}  # fmt: skip
-    words = ["vmexit-sim", "report", scenario]
-    for name, value in {**stated, **changed}.items():
-        words += _option(name, value)
-    return shlex.join([*words, "--output", str(output)])
+    given = [f"--{option}" for option, value in refused.items() if is_set(value)]
+    if given:
+        raise InputError(f"asks for another run, and {name} is a result that was saved",
+                         key=given[0], mend="leave it out, or name the scenario")  # fmt: skip
 
+    from vmexit_sim.present.report import report as page
+    from vmexit_sim.study.result_file import load_result
 
-def _option(name: str, value: object) -> Iterator[str]:
-    """An option's words; none if it is not set. Only 0 is a number that is set and false."""
-    if value is None or value is False or value == []:
-        return
-    if value is True:
-        yield f"--{name}"
-        return
-    for each in value if isinstance(value, list) else [value]:
-        yield f"--{name}={each}"
+    found = load_result(Path(name))
+    own = shlex.join(["vmexit-sim", "report", name, "--output", str(output)])
+    command = f"{found.command}\n{own}" if found.command else own
+    return page(found.comparison, command, found.uncertainty).encode("utf-8", "replace")
 
 
 def _write(path: Path, html: bytes) -> None:

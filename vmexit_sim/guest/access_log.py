@@ -31,6 +31,9 @@ KEPT_BAD_LINES = 20
 ABSENT = 0
 """The device number of a config access that no function answered; its name is "absent"."""
 
+MOST_ROWS = 2**23
+"""Most accesses that one log may hold."""
+
 ECAM_WINDOW = 2**28
 """Most bytes of config space that one window can show: 256 buses of 1 MiB."""
 
@@ -118,6 +121,10 @@ class AccessLog:
             self.bad_lines.append((line, reason))
 
     def _count(self, row: Row, region: Region) -> None:
+        if len(self.rows) >= MOST_ROWS:
+            raise InputError(f"holds more than {MOST_ROWS:,} accesses", file=self._file,
+                             key=f"line {row.line}",
+                             mend="record for a shorter time, or cut the log")  # fmt: skip
         self.by_vcpu[row.vcpu] += 1
         self.by_region[region.number, row.write] += 1
         self.boundaries.access(

@@ -34,9 +34,6 @@ from vmexit_sim.guest.qemu_trace import Trace, trace_of
 from vmexit_sim.guest.table import Flag, Space
 from vmexit_sim.units import NANOSECOND
 
-MOST_ROWS = 2**23
-"""Most accesses that one log may hold."""
-
 IN_KERNEL = " (kernel)"
 """What the name of a device ends in that was handled without leaving the kernel."""
 
@@ -157,9 +154,6 @@ class KvmAccesses(AccessLog):
         self, closed: ClosedExit, own: _Vcpu, region: Region, space: Space, address: int,
         size: int, value: int = 0, *, write: bool,
     ) -> None:  # fmt: skip
-        if len(self.rows) >= MOST_ROWS:
-            raise InputError(f"holds more than {MOST_ROWS:,} accesses", file=self._file,
-                             mend="record for a shorter time, or cut the log")  # fmt: skip
         row = Row(closed.line, closed.vcpu, own.gap, int(space), write, size, address, value,
                   int(Flag.WAITED) if own.waited else 0, region.number)  # fmt: skip
         own.gap, own.waited = 0, False

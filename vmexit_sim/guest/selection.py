@@ -33,7 +33,7 @@ def select(
         InputError: a name means nothing in this table.
     """
     if during:  # what the guest did in other phases is no part of these
-        phases = np.isin(table.phase, [Phase[name.upper()] for name in during])
+        phases = _during(table, during)
         if not phases.any():
             known = ", ".join(Phase(phase).name.lower() for phase in np.unique(table.phase))
             raise InputError("leaves no access", key="during", value=list(during),
@@ -45,6 +45,11 @@ def select(
     if not timers:
         keep &= ~table.has(Flag.TIMER | Flag.IRQCHIP)
     return table.only(keep)
+
+
+def count_during(table: AccessTable, during: Sequence[str]) -> int:
+    """How many accesses fall into some phases, timers and all; no names: into any phase."""
+    return int(_during(table, during).sum()) if during else len(table)
 
 
 def with_deliveries(table: AccessTable) -> AccessTable:
@@ -60,6 +65,10 @@ def with_deliveries(table: AccessTable) -> AccessTable:
     flags[rows[first]] |= Flag.INTERRUPT
     flags[rows[::-1][last]] |= Flag.END_OF_INTERRUPT
     return replace(table, flags=flags)
+
+
+def _during(table: AccessTable, phases: Sequence[str]) -> npt.NDArray[np.bool_]:
+    return np.isin(table.phase, [Phase[name.upper()] for name in phases])
 
 
 def _meant(table: AccessTable, name: str) -> npt.NDArray[np.bool_]:

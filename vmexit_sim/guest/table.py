@@ -194,6 +194,8 @@ class AccessTable:
             with_compute: whether the compute of a dropped row stays in the guest, added to that
                 of the next kept row of the same vCPU.
         """
+        if keep.all():  # a long table is not copied for nothing
+            return self
         kept = np.flatnonzero(keep)
         new_number = np.concatenate([np.cumsum(keep) - keep, [len(kept)]]).astype(np.int64)
         part: dict[str, Any] = {name: column[kept] for name, column in self.columns.items()}

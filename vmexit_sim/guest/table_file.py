@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from vmexit_sim.errors import InputError
 from vmexit_sim.guest.table import (
@@ -21,6 +22,7 @@ from vmexit_sim.guest.table import (
     Space,
 )
 from vmexit_sim.output import write_whole
+from vmexit_sim.parquet_file import read_parquet
 
 
 def save_table(table: AccessTable, path: Path) -> None:
@@ -46,10 +48,9 @@ def load_table(path: Path) -> AccessTable:
         InputError: not such a file, or one whose columns contradict each other.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        arrow = pq.read_table(path)
+        arrow = read_parquet(path, COLUMN_TYPES)
         if _META.encode() not in (arrow.schema.metadata or {}):
             raise ValueError("it was not written by vmexit-sim")
         about = json.loads(arrow.schema.metadata[_META.encode()])
@@ -93,31 +94,59 @@ def check_table(table: AccessTable, file: object = None) -> None:
     Raises:
         InputError: which column, at which row, holds what it cannot.
     """
-    rows = np.arange(len(table))
     if len(table) and int(table.vcpu.max()) > 65_535:
         raise InputError("has more than 65,536 vCPUs", file=file, key="vcpu")
-    wrong = {
-        "vcpu": (np.diff(table.vcpu, prepend=0) < 0) | (table.vcpu < 0),
-        "agent": ~np.isin(table.agent, list(Agent)),
-        "phase": ~np.isin(table.phase, list(Phase)),
-        "kind": ~np.isin(table.kind, list(Kind)),
-        "space": ~np.isin(table.space, list(Space)),
-        "device": (table.device < 0) | (table.device >= max(len(table.devices), 1)),
-        "compute": table.compute < 0,
-        "arrival": table.arrival < NEVER,
-        "operation": table.operation < -1,
-        "emulate": table.emulate < 0,
-        "targets": table.targets < 0,
-        "needed_by": (table.needed_by <= rows) & (table.needed_by != NEVER),
-        "needed_idiom": (table.needed_idiom <= rows) & (table.needed_idiom != NEVER),
+    for begin in range(0, len(table), CHECKED_ROWS):  # its masks need memory, too
+        for name, bad in _impossible(table, begin).items():
+            _refuse(table, name, begin + np.flatnonzero(bad), file)
+    for vcpu in range(table.vcpus):
+        _refuse(table, "operation", _out_of_order(table, vcpu), file)
+
+
+CHECKED_ROWS = 1 << 20
+"""Rows that are checked at a time."""
+
+
+def _impossible(table: AccessTable, begin: int) -> dict[str, npt.NDArray[np.bool_]]:
+    """For each column, which of the rows from `begin` hold what no guest has."""
+    part = table.block(begin, begin + CHECKED_ROWS)
+    before = table.vcpu[begin - 1] if begin else 0
+    rows = np.arange(begin, begin + len(part))
+    needed_by, needed_idiom = (
+        column[begin : begin + CHECKED_ROWS] for column in (table.needed_by, table.needed_idiom)
+    )
+    return {
+        "vcpu": (np.diff(part.vcpu, prepend=before) < 0) | (part.vcpu < 0),
+        "agent": ~np.isin(part.agent, list(Agent)),
+        "phase": ~np.isin(part.phase, list(Phase)),
+        "kind": ~np.isin(part.kind, list(Kind)),
+        "space": ~np.isin(part.space, list(Space)),
+        "device": (part.device < 0) | (part.device >= max(len(table.devices), 1)),
+        "compute": part.compute < 0,
+        "arrival": part.arrival < NEVER,
+        "operation": part.operation < -1,
+        "emulate": part.emulate < 0,
+        "targets": part.targets < 0,
+        "needed_by": (needed_by <= rows) & (needed_by != NEVER),
+        "needed_idiom": (needed_idiom <= rows) & (needed_idiom != NEVER),
     }
-    for vcpu in np.unique(table.vcpu):
-        of_vcpu = np.flatnonzero((table.vcpu == vcpu) & (table.operation >= 0))
-        _, first = np.unique(table.operation[of_vcpu], return_index=True)
-        if (np.diff(first) < 0).any():
-            wrong["operation"] = np.isin(rows, of_vcpu[first[1:][np.diff(first) < 0]])
-    for name, bad in wrong.items():
-        if bad.any():
-            row = int(np.flatnonzero(bad)[0])
-            raise InputError("is not possible", file=file, key=f"{name}, row {row}",
-                             value=getattr(table, name)[row].item())  # fmt: skip
+
+
+def _out_of_order(table: AccessTable, vcpu: int) -> npt.NDArray[np.int64]:
+    """Rows where an operation of a vCPU begins after one with a greater number."""
+    begin, end = np.searchsorted(table.vcpu, (vcpu, vcpu + 1))
+    operation = table.operation[begin:end]
+    greatest = np.maximum.accumulate(operation)
+    back = np.flatnonzero((operation >= 0) & (operation < greatest))
+    if not len(back):  # no need to sort them, which takes long where there are many
+        return back
+    rows = np.flatnonzero(operation >= 0)
+    _, first = np.unique(operation[rows], return_index=True)
+    return np.asarray(begin + rows[first[1:][np.diff(first) < 0]], np.int64)
+
+
+def _refuse(table: AccessTable, name: str, rows: npt.NDArray[np.int64], file: object) -> None:
+    if len(rows):
+        row = int(rows.min())
+        raise InputError("is not possible", file=file, key=f"{name}, row {row}",
+                         value=getattr(table, name)[row].item())  # fmt: skip

@@ -74,9 +74,10 @@ class Cost(Configured):
     Attributes:
         value: how long it takes.
         stated: the value as the file has it, where that is text ("783 cycles").
-        mark: a key of `MARKS`.
+        mark: what it is worth: read [R], read in a later text [R2], recalled [M], derived [D],
+            assumed [A], measured here [H].
         source: where it was read, or how it was derived, or why it was assumed.
-        combination: in files ``from``: weights of the platform's `measurements`, by name, whose
+        combination: (``from``) weights of the platform's `measurements`, by name, whose
             means sum to this cost's; empty: it was not derived from any.
         interval: the ends of the 95 % interval of its mean, in ps; None: not known.
     """
@@ -240,7 +241,7 @@ class Platform(Configured):
         title: one line for people.
         about: what was measured, and what a user must know before trusting it.
         clock: what cycles are counted in, in Hz.
-        clock_mark: how sure the clock is (`MARKS`).
+        clock_mark: how sure the clock is, as the marks of costs.
         clock_source: where the clock is known from.
         caution: what whoever reads a result must know, in a sentence; shown with every result.
         native_only: there is no hypervisor: only the mechanism `native` means anything.
@@ -285,8 +286,11 @@ class Platform(Configured):
         return any(not cost.value.is_constant for cost in costs)
 
 
-def _merged(own: dict[str, Any], base: dict[str, Any], _: Path) -> dict[str, Any]:
+def _merged(own: dict[str, Any], base: dict[str, Any], origin: Path) -> dict[str, Any]:
     """What a platform states, and of the one that it extends what it does not."""
+    for key in ("costs", "measurements"):
+        if not isinstance(base.get(key, {}), dict):
+            raise InputError("is no table", file=origin, key=key, mend=f"write [{key}.NAME]")
     base.pop("name", None)
     costs = own.get("costs", {})
     if isinstance(costs, dict):

@@ -21,7 +21,6 @@ quantification", WSC 2014.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -38,6 +37,7 @@ from vmexit_sim.streams import Streams
 from vmexit_sim.study.outcome import BlockOutcome, Comparison
 from vmexit_sim.study.replication import lowered_for, run_once
 from vmexit_sim.study.steady_state import trimmed
+from vmexit_sim.study.threads import threads
 from vmexit_sim.units import LONGEST_PS
 
 DRAWS = 200
@@ -116,9 +116,14 @@ def input_uncertainty(
         progress: told what is being run.
 
     Raises:
-        InputError: the platform says nothing of its costs' errors, or the draws are too few.
+        InputError: the platform says nothing of its costs' errors, the draws are too few, or the
+            comparison was read from a file, so that its guests are not there to run.
     """
     opened = comparison.opened
+    if not isinstance(opened, Opened):
+        raise InputError("was read from a file, and cannot be run on", key="comparison",
+                         value=opened.scenario.name,
+                         mend="compare with --input-uncertainty, and save that")  # fmt: skip
     if draws < 40:
         raise InputError("are too few to see the ends of an interval", key="draws", value=draws,
                          mend="give 40 or more")  # fmt: skip
@@ -135,7 +140,7 @@ def input_uncertainty(
     rng = Streams(opened.scenario.seed).named("input uncertainty")
     platforms = [_drawn(opened.platform, rng) for _ in range(draws)]
     blocks = []
-    with ThreadPoolExecutor(jobs) as pool:
+    with threads(jobs) as pool:
         for block, outcome in zip(opened.blocks, comparison.blocks, strict=True):
             if progress is not None:
                 progress(f"{block.name}: {draws} draws of the calibration")

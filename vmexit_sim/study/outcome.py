@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from vmexit_sim.measure.records import LATENCIES
 from vmexit_sim.policy import Policy
-from vmexit_sim.scenario import Opened
+from vmexit_sim.scenario import Asked
 from vmexit_sim.statistics import (
     Estimate,
     Paired,
@@ -30,6 +30,7 @@ from vmexit_sim.study.metrics import (
 from vmexit_sim.study.steady_state import (
     Cut,
 )
+from vmexit_sim.study.versions import versions
 
 Samples = dict[str, list[float]]
 """Metrics by name, one value for each replication."""
@@ -268,11 +269,13 @@ class Comparison:
     """The answer to a scenario.
 
     Attributes:
-        opened: what was asked.
+        opened: what was asked; `Opened` where it was run in this process.
         replications: how many were run, of the guest that took most.
         blocks: one outcome a guest.
+        made_with: versions of this package, of Python and of what else numbers come from, by name.
     """
 
-    opened: Opened
+    opened: Asked
     replications: int
     blocks: list[BlockOutcome] = field(default_factory=list)
+    made_with: Mapping[str, str] = field(default_factory=versions)

@@ -139,7 +139,7 @@ def stated(
             data = with_value(data, place, value)
         except InputError as error:
             raise error.located(file=where, key=f"{option} {place}") from None
-    keys = [*changed, *chosen, *(parts_of(place)[0] for place in places)]
+    keys = [*changed, *chosen, *(parts_of(place)[0] for place in places), *places]
     return Stated(data=data, path=path, elsewhere=dict.fromkeys(keys), where=where)
 
 

@@ -64,7 +64,8 @@ class BarSizing(Generated):
     """Each vCPU sizes the BARs of its own functions, one function after the other.
 
     Attributes:
-        sequence: which kernel's sequence (see the module).
+        sequence: which kernel's: "bare", four accesses a BAR; "old", decoding off and on again for
+            each register set; "batched" (since 2025), once for a function, then each address.
         functions: functions per vCPU.
         bars32: 32-bit BARs of each function.
         bars64: 64-bit BARs of each function; each takes two of the six slots.

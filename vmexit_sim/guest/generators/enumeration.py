@@ -116,7 +116,8 @@ class Enumeration(Generated):
     Attributes:
         functions: the functions there are, from bus 0, slot 0 on without gaps.
         buses_empty: further buses that the kernel looks at in vain.
-        sequence: how BARs are sized, see `vmexit_sim.guest.generators.bar_sizing`.
+        sequence: how BARs are sized: "old", decoding off and on again for each register set;
+            "batched" (since 2025), once for a function, then each address.
         think: guest compute before each access.
         emulate: time that emulating one access takes in the device model.
     """

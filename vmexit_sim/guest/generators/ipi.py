@@ -66,7 +66,9 @@ class Ipi(Generated):
     """Each vCPU of a guest sends multicasts, and thinks between them.
 
     Attributes:
-        mode: how the APIC is used (see the module).
+        mode: how the APIC is used: "physical" (x2APIC, a write for each target), "cluster"
+            (x2APIC, one for each 16 vCPUs with a target), "xapic" (a page of memory, a read and
+            two writes for each target).
         multicasts: multicasts per vCPU.
         vcpus: the guest's vCPUs; all of them send.
         targets: vCPUs that a multicast goes to: a number, or the least and the most of a uniform

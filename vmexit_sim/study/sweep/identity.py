@@ -39,6 +39,7 @@ from vmexit_sim.scenario import (
     TraceGuest,
     WorkloadGuest,
     file_of,
+    guest_stated_in,
     load_workload,
 )
 
@@ -81,7 +82,10 @@ class Identity:
             self._once(_policy, name, beside("policies"), _text(scenario.parameters.get(name, {})))
             for name in dict.fromkeys(scenario.policies)
         ]
-        guests = [_guest(block.guest, path) for block in scenario.blocks]
+        guests = [
+            _guest(block.guest, guest_stated_in(number, block.guest, path, elsewhere))
+            for number, block in enumerate(scenario.blocks)
+        ]
         modules = {
             ROOT,
             AsRecorded.__module__,

@@ -16,10 +16,11 @@ import numpy as np
 
 from vmexit_sim.errors import InputError
 from vmexit_sim.output import write_whole
+from vmexit_sim.parquet_file import read_parquet
 from vmexit_sim.study.metrics import refuse_unknown
 from vmexit_sim.study.sweep.factor import column_value
 from vmexit_sim.study.sweep.store import RESULTS, Store
-from vmexit_sim.study.sweep.study_file import Plan
+from vmexit_sim.study.sweep.study_file import COLUMNS, Plan
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -189,16 +190,43 @@ def open_results(path: Path | str) -> Results:
         InputError: there are none, or it is no such table.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     path = Path(path)
     path = path / RESULTS if path.is_dir() else path
     try:
-        table = pq.read_table(path)
+        table = read_parquet(path)
         about = json.loads(table.schema.metadata[ABOUT])
+        _refuse_other(table, about)
+        frame = table.to_pandas()
     except FileNotFoundError:
         raise InputError("holds no results", file=path, mend="run the study first") from None
-    except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise InputError(f"is no table of results: {error}", file=path) from None
-    return Results(frame=table.to_pandas(), factors=about["factors"], name=about["name"],
+    return Results(frame=frame, factors=about["factors"], name=about["name"],
                    question=about["question"])  # fmt: skip
+
+
+def _refuse_other(table: Any, about: Any) -> None:
+    """Refuse a table that `write_results` cannot have written.
+
+    Raises:
+        ValueError: a column or a fact of the study is missing, or of another kind.
+    """
+    import pyarrow.types as types
+
+    if not isinstance(about, dict) or not all(
+        isinstance(about.get(key), kind)
+        for key, kind in (("name", str), ("question", str), ("factors", dict))
+    ):
+        raise ValueError("its metadata are not a study's")
+    for name in (*about["factors"], *COLUMNS):
+        if name not in table.column_names:
+            raise ValueError(f"it has no column {name}")
+    for name in ("point", "value", "low", "high", "n", "confidence"):
+        kind = table.schema.field(name).type
+        if not (types.is_integer(kind) or types.is_floating(kind)):
+            raise ValueError(f"its column {name} holds {kind}")
+    for name in ("block", "policy", "metric", "method", "unit"):
+        kind = table.schema.field(name).type
+        if not (types.is_dictionary(kind) and types.is_string(kind.value_type)):
+            raise ValueError(f"its column {name} holds {kind}")

@@ -12,7 +12,6 @@ from typing import Any
 
 from vmexit_sim.engine import EngineName
 from vmexit_sim.errors import InputError
-from vmexit_sim.scenario import checked_scenario
 from vmexit_sim.study.sweep.dispatch import run_tasks
 from vmexit_sim.study.sweep.identity import Identity
 from vmexit_sim.study.sweep.results import Results, open_results, write_results
@@ -86,7 +85,7 @@ class _Keyed:
         first: InputError | None = None
         for point in self.plan.points:
             try:
-                scenario = checked_scenario(point.scenario, self.plan.path)
+                scenario = self.plan.checked(point)
                 self.keys[point.number] = identity.key(
                     scenario, self.plan.path, self.plan.elsewhere
                 )

@@ -31,9 +31,16 @@ from pydantic import Field, field_validator, model_validator
 
 from vmexit_sim import catalog
 from vmexit_sim.configuration import Configured, checked, misfit, read_toml
-from vmexit_sim.errors import InputError
+from vmexit_sim.errors import InputError, InputErrors
 from vmexit_sim.places import parts_of, with_value
-from vmexit_sim.scenario import DEFAULT_SEED, Opened, checked_scenario, open_scenario, scenario_data
+from vmexit_sim.scenario import (
+    DEFAULT_SEED,
+    Opened,
+    Scenario,
+    checked_scenario,
+    open_scenario,
+    scenario_data,
+)
 from vmexit_sim.study.sweep.constraint import parse_constraint
 from vmexit_sim.study.sweep.design import Design, Values, points
 from vmexit_sim.study.sweep.factor import Factor
@@ -53,12 +60,12 @@ class Study(Configured):
         title: one line for people.
         question: what the study asks.
         scenario: a scenario's name or path, or a scenario itself.
-        changes: ``set`` in the file: keys of the scenario to set at every point, by their places.
+        changes: (``set``) keys of the scenario to set at every point, by their places.
         factors: what is varied, by name; a bare list stands for a factor whose name is its place.
         lockstep: groups of factors that move together.
-        constraints: what every point must pass (`constraint`).
+        constraints: comparisons of factors that every point must pass ("cpus <= vcpus").
         design: how points are chosen; by default a grid.
-        metric: what the study is about, of `metrics`; all are stored.
+        metric: what the study is about ("added", "effect.p99", …); all are stored.
         seeds: "common": every point meets the same draws; "own": each has a seed of its own.
     """
 
@@ -89,11 +96,12 @@ class Study(Configured):
         for name in self.factors:
             if name in COLUMNS:
                 raise misfit(f"has a factor {name!r}, and every result has a column of that name",
+                             key=f"factors.{name}",
                              mend="give the factor another name, and its place")  # fmt: skip
         places = [place for factor in self.factors.values() for place in factor.places]
         twice = next((place for place in places if places.count(place) > 1), None)
         if twice is not None:
-            raise misfit("has two factors that set one key", value=twice)
+            raise misfit("has two factors that set one key", key="factors", value=twice)
         return self
 
 
@@ -121,12 +129,36 @@ class Plan:
         points: in the design's order.
         path: the file that the scenario came from, if any.
         elsewhere: keys of the scenario that the study states, and the file it stands in.
+        file: the study's own, if any.
     """
 
     study: Study
     points: list[Point]
     path: Path | None
     elsewhere: Mapping[str, Path | None]
+    file: Path | None = None
+
+    def checked(self, point: Point) -> Scenario:
+        """A point's scenario, checked.
+
+        Raises:
+            InputError: it does not fit; what the study states is named with the study's file.
+        """
+        try:
+            return checked_scenario(point.scenario, self.path)
+        except InputError as failure:
+            errors = failure.errors if isinstance(failure, InputErrors) else [failure]
+            raise InputErrors(map(self._placed, errors)) from None
+
+    def _placed(self, error: InputError) -> InputError:
+        """A mistake with the file that it stands in."""
+        parts = (error.key or "").split(".")
+        keys = [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
+        stated = next((key for key in keys if key in self.elsewhere), None)
+        file = error.file if stated is None else self.elsewhere[stated]
+        file = file or self.file
+        return InputError(error.problem, file=file, key=error.key, value=error.value,
+                          mend=error.mend)  # fmt: skip
 
     def opened(self, point: Point) -> Opened:
         """A point's scenario with everything it names opened.
@@ -134,7 +166,8 @@ class Plan:
         Raises:
             InputError: it does not fit.
         """
-        return open_scenario(checked_scenario(point.scenario, self.path), self.path, self.elsewhere)
+        with _at(self.file, None):
+            return open_scenario(self.checked(point), self.path, self.elsewhere)
 
 
 def load_study(name: str) -> tuple[Study, Path]:
@@ -166,6 +199,9 @@ def plan(study: Study, path: Path | None = None) -> Plan:
     else:
         data, origin = {"name": study.name, **study.scenario}, path
     places = [*study.changes, *(place for f in study.factors.values() for place in f.places)]
+    for place in places:
+        with _at(path, "set" if place in study.changes else "factors"):
+            parts_of(place)
     data = inlined(data, places, origin)
     for place, value in study.changes.items():
         with _at(path, f"set.{place}"):
@@ -186,8 +222,8 @@ def plan(study: Study, path: Path | None = None) -> Plan:
         if study.seeds == "own":
             scenario = {**scenario, "seed": _own_seed(scenario.get("seed", DEFAULT_SEED), number)}
         made.append(Point(number=number, values=values, scenario=scenario))
-    stated = dict.fromkeys((parts_of(place)[0] for place in places), path)
-    return Plan(study=study, points=made, path=origin, elsewhere=stated)
+    stated = dict.fromkeys([*(parts_of(place)[0] for place in places), *places], path)
+    return Plan(study=study, points=made, path=origin, elsewhere=stated, file=path)
 
 
 def _own_seed(root: object, number: int) -> int:
