@@ -192,9 +192,19 @@ class TestComparing:
         assert added.half_width <= 0.01 * added.value
 
     def test_figures_have_a_bar_for_each_policy(self, scan: vs.ComparisonResult) -> None:
-        for figure in (scan.plot(), scan.plot(log=True), scan.plot(stages=True)):
+        for figure in (scan.plot(), scan.plot(log=True), scan.plot("stages"), scan.plot("tail")):
             labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
             assert labels == POLICIES
+
+    def test_figures_that_run_the_guest_again_name_each_policy(
+        self, scan: vs.ComparisonResult
+    ) -> None:
+        curves = scan.plot("latency", of="effect").legends[0].get_texts()
+        assert [text.get_text() for text in curves] == POLICIES
+        lanes = scan.plot("waterfall", access="7").axes[0].texts
+        assert [text.get_text() for text in lanes] == POLICIES
+        with pytest.raises(vs.InputError, match="did you mean 'latency'"):
+            scan.plot("latencies")  # type: ignore[arg-type]
 
 
 class TestRunning:
@@ -227,6 +237,14 @@ class TestRunning:
         assert list(frame["block"].value_counts()) == [10_103, 495]
         assert not frame.isna().any().any()
         assert len(ran.plot().axes[0].get_yticklabels()) == 2
+
+    def test_exits_and_resources_are_drawn_over_time(self) -> None:
+        ran = vs.run("spread", policy="hypercall", set=SMALL)
+        (ax,) = ran.plot("exits").axes
+        assert ax.get_title(loc="left") == f"hypercall: {ran.results[0].summary.exits:,} exits"
+        assert len(ran.plot("resources").axes) == 2
+        with pytest.raises(vs.InputError, match="is no kind of figure"):
+            ran.plot("policies")  # type: ignore[arg-type]
 
     def test_records_that_were_not_kept_are_told_to_be_missing(self) -> None:
         ran = vs.run("spread", policy="hypercall", records=False, set=SMALL)
@@ -270,7 +288,7 @@ class TestSweeping:
         swept = vs.sweep(study(share={"place": "blocks.0.guest.read_share",
                                       "values": [0.0, 0.5, 1.0]}), folder=tmp_path)  # fmt: skip
         axes = swept.plot("ratio").axes[0]
-        assert axes.get_xlabel() == "share"
+        assert axes.get_xlabel() == "share (1)"
         assert {len(line.get_xdata()) for line in axes.get_lines()} >= {3}  # type: ignore[arg-type]
         with pytest.raises(vs.InputError, match="is no factor"):
             swept.plot(along="shares")
@@ -278,13 +296,14 @@ class TestSweeping:
             swept.plot("aded")
 
     def test_of_several_factors_one_must_be_chosen(self, tmp_path: Path) -> None:
-        swept = vs.sweep(study(platform=["kvm-2013", "kvm-2017"],
+        swept = vs.sweep(study(hosts={"place": "costs.to_user", "values": ["1 us", "2 us"]},
                                share={"place": "blocks.0.guest.read_share", "values": [0.0, 1.0]}),
                          folder=tmp_path)  # fmt: skip
         with pytest.raises(vs.InputError, match="several factors"):
             swept.plot()
-        with pytest.raises(vs.InputError, match="several results at one place"):
-            swept.plot(along="share")
+        assert len(swept.plot(along="share", panels="hosts").axes) == 2
+        with pytest.raises(vs.InputError, match="is no other factor"):
+            swept.plot(along="share", panels="share")
 
     def test_points_that_fail_are_an_error_and_the_others_stay(self, tmp_path: Path) -> None:
         wanted = study(**{"blocks.0.guest.read_share": [0.0, 2.0]})

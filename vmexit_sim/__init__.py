@@ -16,9 +16,10 @@ from typing import Any
 __version__ = "0.1.0"
 
 __all__ = [
-    "Changes", "ComparisonResult", "CrossoverResult", "Estimate", "InputError", "ModelList",
-    "RunOutcome", "SimulationError", "SweepResult", "TraceResult", "VmexitError", "__version__",
-    "compare", "crossover", "models", "run", "sweep", "trace",
+    "CalibrationResult", "Changes", "ComparisonResult", "CrossoverResult", "Estimate",
+    "InputError", "ModelList", "RunOutcome", "SimulationError", "SweepResult", "TraceResult",
+    "VmexitError", "__version__", "calibrate", "compare", "crossover", "load", "models", "run",
+    "sweep", "trace",
 ]  # fmt: skip
 
 

@@ -1,4 +1,5 @@
 from vmexit_sim.api import (
+    CalibrationResult,
     Changes,
     ComparisonResult,
     CrossoverResult,
@@ -10,8 +11,10 @@ from vmexit_sim.api import (
     SweepResult,
     TraceResult,
     VmexitError,
+    calibrate,
     compare,
     crossover,
+    load,
     models,
     run,
     sweep,
@@ -21,6 +24,7 @@ from vmexit_sim.api import (
 __version__: str
 
 __all__ = [
+    "CalibrationResult",
     "Changes",
     "ComparisonResult",
     "CrossoverResult",
@@ -33,8 +37,10 @@ __all__ = [
     "TraceResult",
     "VmexitError",
     "__version__",
+    "calibrate",
     "compare",
     "crossover",
+    "load",
     "models",
     "run",
     "sweep",

@@ -15,7 +15,8 @@ Each function is one command; its keywords are that command's options. Everythin
 name of `vmexit_sim` itself, which loads this package when it is first asked for one.
 """
 
-from vmexit_sim.api.comparing import ComparisonResult, RunOutcome, compare, run
+from vmexit_sim.api.calibrating import CalibrationResult, calibrate
+from vmexit_sim.api.comparing import ComparisonResult, RunOutcome, compare, load, run
 from vmexit_sim.api.crossing import CrossoverResult, crossover
 from vmexit_sim.api.recorded import TraceResult, trace
 from vmexit_sim.api.shipped import ModelList, models
@@ -25,7 +26,7 @@ from vmexit_sim.statistics import Estimate
 from vmexit_sim.study.stated import Changes
 
 __all__ = [
-    "Changes", "ComparisonResult", "CrossoverResult", "Estimate", "InputError", "ModelList",
-    "RunOutcome", "SimulationError", "SweepResult", "TraceResult", "VmexitError", "compare",
-    "crossover", "models", "run", "sweep", "trace",
+    "CalibrationResult", "Changes", "ComparisonResult", "CrossoverResult", "Estimate",
+    "InputError", "ModelList", "RunOutcome", "SimulationError", "SweepResult", "TraceResult",
+    "VmexitError", "calibrate", "compare", "crossover", "load", "models", "run", "sweep", "trace",
 ]  # fmt: skip

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack, get_args
 
 from vmexit_sim.api.options import at_least, cores, known
+from vmexit_sim.api.progress import progress
 from vmexit_sim.api.shown import Shown
 from vmexit_sim.engine import EngineName
 from vmexit_sim.errors import InputError, nearest
 from vmexit_sim.measure.records import RunResult
-from vmexit_sim.scenario import Loaded, Opened
+from vmexit_sim.scenario import Asked, Loaded, Opened
 from vmexit_sim.statistics import Estimate, Precision
 from vmexit_sim.study.compare import LARGEST_BUDGET
 from vmexit_sim.study.compare import compare as compare_policies
+from vmexit_sim.study.input_uncertainty import InputUncertainty
+from vmexit_sim.study.input_uncertainty import input_uncertainty as uncertainty_of
 from vmexit_sim.study.metrics import refuse_unknown
 from vmexit_sim.study.outcome import BlockOutcome, Comparison, PolicyOutcome
 from vmexit_sim.study.replication import lowered_for, run_once
@@ -29,6 +33,10 @@ if TYPE_CHECKING:
 
 DEFAULT = "bunched-and-spread"
 
+Kind = Literal["policies", "stages", "latency", "tail", "waterfall"]
+RunKind = Literal["stages", "exits", "resources"]
+Latency = Literal["stall", "response", "effect"]
+
 TITLE_WIDTH = 36
 """Characters of a line above a panel, so that panels side by side keep to themselves."""
 
@@ -39,9 +47,13 @@ class ComparisonResult(Shown):
 
     Attributes:
         comparison: as the study has it, with the scenario that was run.
+        uncertainty: what the calibration's uncertainty does to it; None: it was not asked for.
+        command: the command line that it was made by, where it was read from a file that says so.
     """
 
     comparison: Comparison
+    uncertainty: InputUncertainty | None = None
+    command: str = ""
 
     @property
     def outcomes(self) -> list[BlockOutcome]:
@@ -97,26 +109,74 @@ class ComparisonResult(Shown):
 
         return pd.DataFrame(list(rows(self.comparison)), columns=[name for name, _ in ROWS])
 
-    def plot(self, *, stages: bool = False, block: str | None = None, log: bool = False) -> Figure:
-        """A figure of what each policy costs.
+    def plot(
+        self, kind: Kind = "policies", *, block: str | None = None, log: bool = False,
+        of: Latency = "stall", beyond: float = 0.99, access: str = "p50",
+    ) -> Figure:  # fmt: skip
+        """A figure: ``vmexit-sim figure`` with the same kinds.
 
         Args:
-            stages: draw where the vCPU's time goes, of one guest, in place of the time added.
-            block: the guest's name; None: all of them side by side, or the only one.
-            log: whether the axis of time added is logarithmic.
+            kind: "policies", what each adds; "stages", where the vCPU's time goes; "latency", how
+                latencies are spread; "tail", what the slowest accesses spend their time on;
+                "waterfall", one access. The last three run the guest again.
+            block: the guest's name; None: the only one, and of "policies" all side by side.
+            log: of "policies", whether the axis of time is logarithmic.
+            of: of "latency" and "tail", which latency.
+            beyond: of "tail", the quantile from which on an access is slow, between 0 and 1.
+            access: of "waterfall", its place in vCPU 0's program order, or a quantile ("p50").
 
         Raises:
-            InputError: no such guest, or one of several to choose.
+            InputError: no such kind or guest, one of several guests to choose, or a comparison
+                from a file, without its guests, that would have to run.
         """
         from vmexit_sim.present.figures import bar_panels, policy_panel, stage_breakdown
 
-        if stages:
+        if kind not in get_args(Kind):
+            raise InputError("is no kind of figure", key="kind", value=kind,
+                             mend=nearest(str(kind), get_args(Kind)))  # fmt: skip
+        if kind == "stages":
             return stage_breakdown(self._block(block))
+        if kind != "policies":
+            return self._drawn_anew(kind, block, of, beyond, access)
         if block is not None or len(self.outcomes) == 1:
             return bar_panels([policy_panel(self._block(block), log=log)])
         return bar_panels([
             policy_panel(one, log=log, title=fill(one.name, TITLE_WIDTH)) for one in self.outcomes
         ])  # fmt: skip
+
+    def _drawn_anew(
+        self, kind: Kind, block: str | None, of: Latency, beyond: float, access: str
+    ) -> Figure:  # fmt: skip
+        from vmexit_sim.present import figures
+        from vmexit_sim.study.latencies import latency_spread
+        from vmexit_sim.study.tail import tail
+        from vmexit_sim.study.waterfall import waterfall
+
+        opened, place = self.comparison.opened, self.outcomes.index(self._block(block))
+        if not isinstance(opened, Opened):
+            raise InputError("would have to run guests, which a file of results does not hold",
+                             key="kind", value=kind, mend="compare them again")  # fmt: skip
+        guest = opened.blocks[place]
+        if kind == "latency":
+            spread = latency_spread(opened, guest, of, jobs=cores(None))
+            return figures.latency_figure(spread)
+        if kind == "tail":
+            return figures.tail_figure(tail(opened, guest, of, beyond, jobs=cores(None)))
+        return figures.waterfall_figure(waterfall(opened, guest, access=access))
+
+    def save(self, path: str | Path) -> None:
+        """Keep it in a file (JSON), for `load` and for ``vmexit-sim report``.
+
+        Args:
+            path: the file; it ends in ``.json``.
+
+        Raises:
+            InputError: it has another ending, cannot be written, or would exceed 64 MiB.
+        """
+        from vmexit_sim.study.result_file import Result, save_result
+
+        save_result(Result(comparison=self.comparison, uncertainty=self.uncertainty,
+                           command=self.command), Path(path))  # fmt: skip
 
     def _block(self, name: str | None) -> BlockOutcome:
         names = [block.name for block in self.outcomes]
@@ -130,7 +190,15 @@ class ComparisonResult(Shown):
     def _report(self) -> RenderableType:
         from vmexit_sim.present.tables import comparison
 
-        return comparison(self.comparison)
+        shown = comparison(self.comparison)
+        if self.uncertainty is None:
+            return shown
+        from rich.console import Group
+        from rich.text import Text
+
+        from vmexit_sim.present.uncertainty_tables import uncertainty_report
+
+        return Group(shown, Text(), uncertainty_report(self.uncertainty))
 
     def _summary(self) -> str:
         opened, n = self.comparison.opened, self.comparison.replications
@@ -180,12 +248,33 @@ class RunOutcome(Shown):
         whole = pd.concat(frames, ignore_index=True)
         return whole.fillna(dict.fromkeys(stages, 0)).astype(dict.fromkeys(stages, "int64"))
 
-    def plot(self) -> Figure:
-        """A figure of where the vCPUs' time goes: a stacked bar for each guest."""
+    def plot(self, kind: RunKind = "stages", *, block: str | None = None) -> Figure:
+        """A figure of the run.
+
+        Args:
+            kind: "stages", where the vCPUs' time goes, a bar for each guest; "exits", exits over
+                time by reason; "resources", locks, servers and threads over time. The last two run
+                the guest again, on the reference engine.
+            block: of "exits" and "resources", the guest's name; None: the only one.
+
+        Raises:
+            InputError: no such kind or guest, or one of several guests to choose.
+        """
         import pandas as pd
 
-        from vmexit_sim.present.figures import stage_breakdown
+        from vmexit_sim.present.figures import exits_figure, stage_breakdown, use_figure
 
+        if kind not in get_args(RunKind):
+            raise InputError("is no kind of figure", key="kind", value=kind,
+                             mend=nearest(str(kind), get_args(RunKind)))  # fmt: skip
+        if kind != "stages":
+            from vmexit_sim.study.contest import of_one_guest
+            from vmexit_sim.study.over_time import over_time
+
+            alone = of_one_guest(self.opened, block)
+            told = over_time(alone, alone.blocks[0], alone.policies[0],
+                             replication=self.replication)  # fmt: skip
+            return exits_figure([told]) if kind == "exits" else use_figure(told)
         parts = [
             (block.name, stage.name, int(total))
             for block, result in self._pairs()
@@ -222,6 +311,7 @@ def compare(
     policies: Sequence[Named] | None = None,
     precision: str | None = None,
     budget: int = LARGEST_BUDGET,
+    input_uncertainty: bool = False,
     engine: EngineName = "auto",
     jobs: int | None = None,
     **changes: Unpack[Changes],
@@ -236,6 +326,8 @@ def compare(
         precision: go on with replications until the time that each policy adds is known to this
             part of it ("2%"), or it and all differences to this time ("0.2 us").
         budget: most replications that a precision may take, 1 or more.
+        input_uncertainty: also say how well the costs of a calibrated platform were measured, in
+            `ComparisonResult.uncertainty`.
         engine: what runs it; the numbers are the same to the last bit.
         jobs: replications that run at a time, on threads; None: as many as there are cores.
         **changes: what to change in the scenario (`Changes`).
@@ -247,9 +339,34 @@ def compare(
     wanted = None if precision is None else Precision.parse(precision)
     at_least(1, budget=budget)
     opened = stated(scenario, policies, changes=changes).opened()
-    return ComparisonResult(comparison=compare_policies(
-        opened, engine=known(engine), jobs=cores(jobs), precision=wanted, budget=budget
-    ))  # fmt: skip
+    with progress() as tell:
+        found = compare_policies(opened, tell.doing, engine=known(engine), jobs=cores(jobs),
+                                 precision=wanted, budget=budget)  # fmt: skip
+        drawn = (
+            uncertainty_of(found, engine=known(engine), jobs=cores(jobs), progress=tell.doing)
+            if input_uncertainty
+            else None
+        )
+    return ComparisonResult(comparison=found, uncertainty=drawn)
+
+
+def load(path: str | Path) -> ComparisonResult:
+    """A comparison that `ComparisonResult.save` or ``vmexit-sim compare --output`` kept.
+
+    It tells, draws and reports what the original did. Its guests are not there, so it cannot be
+    run on.
+
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: it cannot be read, is no such file, of a newer format, or damaged.
+    """
+    from vmexit_sim.study.result_file import load_result
+
+    found = load_result(Path(path))
+    return ComparisonResult(comparison=found.comparison, uncertainty=found.uncertainty,
+                            command=found.command)  # fmt: skip
 
 
 def run(
@@ -286,6 +403,6 @@ def run(
     return RunOutcome(opened=opened, replication=replication, results=results)
 
 
-def _counted(opened: Opened) -> str:
+def _counted(opened: Asked) -> str:
     n = len(opened.policies)
     return opened.policies[0].name if n == 1 else f"{n} policies"

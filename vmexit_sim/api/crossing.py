@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from vmexit_sim.api.comparing import DEFAULT
 from vmexit_sim.api.options import cores, known
+from vmexit_sim.api.progress import progress
 from vmexit_sim.api.shown import Shown
 from vmexit_sim.engine import EngineName
 from vmexit_sim.statistics import Estimate
@@ -68,7 +69,7 @@ class CrossoverResult(Shown):
 
     def plot(self) -> Figure:
         """A figure of the difference along the factor, and of where it changes its sign."""
-        from vmexit_sim.present.decision_figures import crossover_figure
+        from vmexit_sim.present.figures import crossover_figure
 
         return crossover_figure(self.crossover)
 
@@ -126,10 +127,11 @@ def crossover(
     """
     meant = stated(scenario, changes=changes)
     first, second = between
-    found = find_crossover(
-        meant.data, meant.path, first=str(first), second=str(second),
-        along=stretch(along, str(low), str(high), scale=scale, points=points), metric=metric,
-        block=block, tolerance=tolerance, engine=known(engine), jobs=cores(jobs),
-        elsewhere=meant.elsewhere,
-    )  # fmt: skip
+    with progress() as tell:
+        found = find_crossover(
+            meant.data, meant.path, first=str(first), second=str(second),
+            along=stretch(along, str(low), str(high), scale=scale, points=points), metric=metric,
+            block=block, tolerance=tolerance, engine=known(engine), jobs=cores(jobs),
+            elsewhere=meant.elsewhere, progress=tell.doing,
+        )  # fmt: skip
     return CrossoverResult(crossover=found)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vmexit_sim.api.options import cores, known
+from vmexit_sim.api.progress import progress
 from vmexit_sim.api.shown import Shown
 from vmexit_sim.configuration import checked
 from vmexit_sim.engine import EngineName
-from vmexit_sim.errors import InputError, VmexitError, nearest
+from vmexit_sim.errors import VmexitError
 from vmexit_sim.study.stated import Named
 from vmexit_sim.study.sweep import (
     InProcess,
@@ -55,48 +55,25 @@ class SweepResult(Shown):
         """
         return self.results.frame
 
-    def plot(self, metric: str = "added", *, along: str | None = None) -> Figure:
-        """A figure of one metric along one factor: a panel for each guest, a line for each policy.
+    def plot(
+        self, metric: str = "added", *, along: str | None = None, panels: str | None = None,
+        block: str | None = None,
+    ) -> Figure:  # fmt: skip
+        """A figure of one metric along one factor: a line with its interval for each policy.
 
         Args:
             metric: what is drawn, of the frame's.
-            along: the factor's name; None: the only one.
+            along: the factor's name; None: the only one that is a number.
+            panels: another factor, a panel for each of its values; None: the other one, if any.
+            block: the guest's name; None: a panel for each guest.
 
         Raises:
-            InputError: no such metric or factor, a factor that is no number, or several factors:
-                a line needs one value at each place.
+            InputError: no such metric, guest or factor, a factor that is no number, or several
+                results at one place: a line needs one.
         """
-        from vmexit_sim.present.colours import policy_colour
-        from vmexit_sim.present.figures import Lines, line_panels, unit_of
+        from vmexit_sim.present.figures import sweep_figure
 
-        frame, factors = self.results.of(metric), self.results.factors
-        along = _the_one(factors) if along is None else along
-        if along not in factors or not factors[along]:
-            numbers = [name for name, unit in factors.items() if unit]
-            raise InputError("is no factor that an axis could show", key="along", value=along,
-                             mend=nearest(along, numbers))  # fmt: skip
-        if frame.duplicated(["block", "policy", along]).any():
-            raise InputError("has several results at one place", key="along", value=along,
-                             mend="choose among the other factors in to_frame()")  # fmt: skip
-        least, most = float(frame[along].min()), float(frame[along].max())
-        wide = 0 < 10 * least < most
-        typical = math.sqrt(least * most) if wide else most
-        xunit, xscale = _axis(factors[along], typical, unit_of)
-        yunit, yscale = _axis(
-            str(frame["unit"].iloc[0]), float(frame["value"].abs().max()), unit_of
-        )
-        shown = frame.assign(
-            series=frame["policy"].astype(str), x=frame[along] / xscale,
-            y=frame["value"] / yscale, low=frame["low"] / yscale, high=frame["high"] / yscale,
-        )  # fmt: skip
-        return line_panels([
-            Lines(
-                frame=own.sort_values("x"), title=str(name) if len(frame["block"].unique()) > 1
-                else "", xlabel=along + xunit, ylabel=metric + yunit, log="x" if wide else "",
-                colours={policy: policy_colour(policy) for policy in own["series"].unique()},
-            )
-            for name, own in shown.groupby("block", sort=False, observed=True)
-        ])  # fmt: skip
+        return sweep_figure(self.results, metric, along=along, panels=panels, block=block)
 
     def _report(self) -> RenderableType:
         from vmexit_sim.present.sweep_tables import report
@@ -141,8 +118,9 @@ def sweep(
     workers: Workers = InProcess() if count == 1 else Processes(count)
     at_once = True
     try:
-        outcome = run_study(planned, Path(folder or f"{chosen.name}.results"), workers=workers,
-                            engine=known(engine))  # fmt: skip
+        with progress() as tell:
+            outcome = run_study(planned, Path(folder or f"{chosen.name}.results"), workers=workers,
+                                engine=known(engine), progress=tell.through)  # fmt: skip
         at_once = False
     finally:
         workers.close(at_once=at_once)
@@ -151,18 +129,3 @@ def sweep(
 
         raise VmexitError(failed(outcome))
     return SweepResult(plan=planned, outcome=outcome, results=outcome.results)
-
-
-def _the_one(factors: Mapping[str, str]) -> str:
-    if len(factors) > 1:
-        raise InputError("has several factors", key="along", value=list(factors),
-                         mend="choose one")  # fmt: skip
-    return next(iter(factors))
-
-
-def _axis(unit: str, largest: float, of_time: Any) -> tuple[str, float]:
-    """What stands behind an axis' name, and what its values are divided by."""
-    if unit == "ps":
-        name, scale = of_time(largest)
-        return f" ({name})", scale
-    return (f" ({unit})" if unit not in ("", "1") else ""), 1
