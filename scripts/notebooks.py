@@ -54,7 +54,7 @@ def executed(path: Path) -> Any:
 def is_passing(output: Any) -> bool:
     """Whether an output is what progress left behind, or is said on a first run only."""
     if output.output_type == "stream":
-        return output.name == "stderr" and "compiling the engine" in output.text
+        return output.name == "stderr" and "getting the engine ready" in output.text
     return output.output_type == "display_data" and not output.data
 
 

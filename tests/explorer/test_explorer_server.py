@@ -128,9 +128,15 @@ def test_another_origin_is_not_answered(served: Any, origin: str) -> None:
 def test_its_own_origin_is_answered_and_a_foreign_page_may_only_link(served: Any) -> None:
     own = f"http://localhost:{served.port}"
     assert served.get("/icon.svg", Origin=own).status == 200
-    foreign = {"Sec_Fetch_Site": "cross-site"}
-    assert served.get("/icon.svg", **foreign, Sec_Fetch_Mode="no-cors").status == 403
-    assert served.get("/icon.svg", **foreign, Sec_Fetch_Mode="navigate").status == 200
+    for site in ("cross-site", "same-site"):  # another port of this machine is the same site
+        foreign = {"Sec_Fetch_Site": site}
+        visit = {"Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "document"}
+        frame = {"Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "iframe"}
+        assert served.get("/icon.svg", **foreign).status == 403
+        assert served.get("/icon.svg", **foreign, Sec_Fetch_Mode="no-cors").status == 403
+        assert served.get("/icon.svg", **foreign, **frame).status == 403
+        assert served.get("/icon.svg", **foreign, **visit).status == 200
+    assert served.get("/icon.svg", Sec_Fetch_Site="same-origin").status == 200
 
 
 def test_a_request_only_reads_and_is_small(served: Any) -> None:

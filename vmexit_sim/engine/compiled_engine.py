@@ -54,7 +54,7 @@ def _prepare() -> None:
     be written after all (a full disk), the code lives in this process only.
     """
     notice = threading.Timer(
-        PATIENCE, log.warning, ["compiling the engine for this machine; this happens once"]
+        PATIENCE, log.warning, ["getting the engine ready; it is compiled once for this machine"]
     )
     notice.daemon = True
     notice.start()

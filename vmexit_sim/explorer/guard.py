@@ -85,9 +85,8 @@ class Guard:
         if any(origin.lower() not in {f"http://{host}" for host in self.hosts}
                for origin in origins):  # fmt: skip
             return 403, "This server does not answer other sites."
-        if headers.get("sec-fetch-site") == "cross-site" and headers.get(
-            "sec-fetch-mode"
-        ) not in (None, "navigate"):  # fmt: skip
+        elsewhere = headers.get("sec-fetch-site") in ("cross-site", "same-site")
+        if elsewhere and not _is_a_visit(headers):
             return 403, "This server does not answer other sites."
         if scope["method"] not in ("GET", "HEAD"):
             return 405, "This server is only read from."
@@ -96,3 +95,9 @@ class Guard:
         if len(scope["query_string"]) > LONGEST_QUERY + ROOM:
             return 414, f"A state has at most {LONGEST_QUERY:,} characters."
         return None
+
+
+def _is_a_visit(headers: Headers) -> bool:
+    """Whether a person followed a link: nothing of the answer is shown to the page it was on."""
+    mode, shown_as = headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")
+    return mode == "navigate" and shown_as == "document"

@@ -30,7 +30,10 @@ from vmexit_sim.study.versions import OWN
 ALWAYS = ("added", "accesses")
 """Metrics that every replication has, and that are numbers."""
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+LARGEST = 1e30
+"""Largest number that a result may hold: beyond, sums of squares and axes have no end."""
+
+Finite = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 
@@ -127,6 +130,8 @@ class SavedOutcome(Configured):
             if len(values) != self.replications:
                 raise misfit(f"has a metric with {len(values)} values, and there are "
                              f"{self.replications} replications", value=metric)  # fmt: skip
+        if min(count for count in self.samples["accesses"] if count is not None) < 0:
+            raise misfit("has less than no accesses", value="accesses")
         return self
 
 
@@ -158,7 +163,7 @@ class SavedGuest(Configured):
 
     name: str
     origin: str
-    accesses: Finite
+    accesses: Annotated[Finite, Field(ge=0)]
     left_out: Count
     scales: Annotated[list[ThinkScale], Field(min_length=1)]
     cut: SavedCut | None
