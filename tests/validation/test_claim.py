@@ -12,11 +12,13 @@ from vmexit_sim.validation.claim import (
     FAMILY,
     MOST_SAMPLED,
     ROW_CONFIDENCE,
+    SCATTER,
     Claim,
     Expected,
     Role,
     in_row,
 )
+from vmexit_sim.validation.published.rows import Published
 
 
 def claim(expected: Expected, simulated: float | Estimate, **more: Any) -> Claim:
@@ -90,3 +92,12 @@ def test_an_interval_is_widened_to_what_it_would_have_been_at_a_rows_confidence(
     assert in_row(exact(3)) == exact(3)
     with pytest.raises(ValueError, match="order statistics"):
         in_row(Estimate(1, 0, 2, 9, "order statistics"))
+
+
+def test_only_a_predicted_number_has_slack_of_its_own() -> None:
+    def slack(expected: Expected | str, role: Role) -> float:
+        return Published("g", "s").row("c", expected, 1.0, "1", role).tolerance
+
+    assert slack("1.0", "prediction") == slack(Expected.count("1"), "prediction") == SCATTER
+    assert slack(Expected.between(0, 2, "0 … 2"), "prediction") == 0
+    assert slack("1.0", "fit") == slack("1.0", "accounting") == 0

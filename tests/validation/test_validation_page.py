@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from vmexit_sim.cli import main
 from vmexit_sim.errors import InputError
 from vmexit_sim.present import validation_tables as tables
-from vmexit_sim.statistics import exact
+from vmexit_sim.statistics import Estimate, exact
 from vmexit_sim.validation import UNCOVERED, Claim, claims
 from vmexit_sim.validation.claim import MOST_SAMPLED, Expected
 
@@ -22,7 +23,7 @@ RENEW = "renew it: vmexit-sim validation --page docs/validation.md"
 def plain(line: str) -> str:
     """A row without its sampled digits: the number after "expected", and how far off it is."""
     cells = line.split(" | ")
-    return " | ".join([*cells[:3], cells[-1]])
+    return " | ".join([*cells[:4], cells[-1]])
 
 
 def numbers(text: str) -> list[float]:
@@ -40,21 +41,39 @@ def test_rows_hold_have_their_reasons_and_are_those_of_the_page() -> None:
     assert [claim.claim for claim in must_explain if not claim.why] == []
     # The confidence of a row is for so many.
     assert sum(claim.is_sampled for claim in found) <= MOST_SAMPLED
-    is_shown(PAGE.read_text(encoding="utf-8"), found)
+    page = PAGE.read_text(encoding="utf-8")
+    is_shown(page, found)
+    # What the page says --quick is worth.
+    stated = re.search(
+        r"half an\s+interval is (\d+) % in the median and (\d+) % at the widest", page
+    )
+    assert stated is not None
+    assert [float(each) / 100 for each in stated.groups()] == pytest.approx(
+        tables.widths(found), rel=0.2
+    )
+    # None is a sum in which an effect that the model lacks would be lost.
+    absent = [claim for claim in found if "no such effect" in claim.why]
+    assert len(absent) == 5
+    assert not any(claim.agrees or claim.must_hold for claim in absent)
 
 
 def is_shown(page: str, found: list[Claim]) -> None:
     """The page holds every row and nothing else; the digits of sampled ones may be others."""
-    shown = page.partition(tables.BEGIN)[2].partition(tables.END)[0].splitlines()[1:]
-    made = tables.validation_page(found).splitlines()[1:-1]
+    shown = stable(page.partition(tables.BEGIN)[2].partition(tables.END)[0])
+    made = stable(tables.validation_page(found))[:-1]
     sampled = {tables.page_row(claim): claim for claim in found if claim.is_sampled}
     assert len(shown) == len(made), RENEW
     for line, now in zip(shown, made, strict=True):
         if now in sampled:
             assert plain(line) == plain(now), RENEW
-            is_narrow_and_fits(line.split(" | ")[3], sampled[now])
+            is_narrow_and_fits(line.split(" | ")[4], sampled[now])
         else:
             assert line == now, RENEW
+
+
+def stable(text: str) -> list[str]:
+    """Without how wide the intervals are, of which a shorter run has others."""
+    return [line for line in text.splitlines()[1:] if not line.startswith("* Half an interval")]
 
 
 def is_narrow_and_fits(shown: str, quick: Claim) -> None:
@@ -136,7 +155,27 @@ def test_a_page_is_renewed_between_its_marks(tmp_path: Path) -> None:
     text = tables.renewed(page, [claim("accounting", 2)])
     assert text.startswith("before\n")
     assert text.endswith("after\n")
-    assert "| c | somebody's paper | 2 exits | 2 exits | - | agrees (accounting) |" in text
+    assert "| c | somebody's paper | 2 exits | - | 2 exits | - | agrees (accounting) |" in text
     assert "stale" not in text
     with pytest.raises(InputError, match="no page that can be read"):
         tables.renewed(tmp_path / "missing.md", [])
+
+
+def test_tables_show_how_far_off_a_row_may_be() -> None:
+    row = tables.page_row(replace(claim("prediction", 2.1), tolerance=0.1))
+    assert (
+        row
+        == "| c | somebody's paper | 2 exits | 10 % | 2.10 exits | +5.0 % | agrees (prediction) |"
+    )
+    assert "| 2 exits | 1e-09 |" in tables.page_row(replace(claim("theory", 2), tolerance=1e-9))
+
+
+def test_the_summary_says_how_wide_the_intervals_are() -> None:
+    sampled = [
+        replace(claim("theory", 2), simulated=Estimate(value, value - 1, value + 1, 9, "t"))
+        for value in (2.0, 4.0, -10.0, 0.0)
+    ]
+    assert tables.widths(sampled) == (0.25, 0.5)
+    said = "Half an interval is 25 % of its value in the median and 50 % at the widest"
+    assert any(line.startswith(said) for line in tables.summary(sampled))
+    assert tables.widths([claim("accounting", 2)]) is None

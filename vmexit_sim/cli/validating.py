@@ -29,7 +29,9 @@ def validation(
     kind
         Only these rows: queueing, published or paths.
     quick
-        Simulate less of what is random: seconds, and wider intervals.
+        Simulate less of what is random: seconds, and intervals six to ten times as wide, which the
+        summary states. It finds what is broken, and sums that do not add up, but hardly a law of
+        chance that is missed by some percent.
     page
         Write all tables into this page, between its two marks.
     json

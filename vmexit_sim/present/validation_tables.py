@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -30,7 +31,7 @@ TITLES: dict[Kind, str] = {
     "published": "Published figures",
     "paths": "Paths summed by hand",
 }
-COLUMNS = "claim", "expected", "simulated", "off by", "verdict"
+COLUMNS = "claim", "expected", "slack", "simulated", "off by", "verdict"
 
 
 def validation_report(found: Sequence[Claim]) -> RenderableType:
@@ -66,14 +67,32 @@ def summary(found: Sequence[Claim]) -> list[str]:
             f"{sampled} rows are sampled. Their intervals are made at {100 * ROW_CONFIDENCE:g} % "
             f"each, so that all together hold with {100 * FAMILY:g} %."
         )
+    if parts := widths(found):
+        lines.append(
+            f"Half an interval is {100 * parts[0]:.3g} % of its value in the median and "
+            f"{100 * parts[1]:.3g} % at the widest: a simulator that is off by less can pass."
+        )
     if predictions:
         agree = sum(claim.agrees for claim in predictions)
         lines.append(
             f"Of {len(predictions)} predictions of published figures {agree} agree within "
-            f"{100 * SCATTER:g} %, or within the published range; {len(predictions) - agree} do "
-            "not, and each says why."
+            f"{100 * SCATTER:g} %, or within the published range or count; "
+            f"{len(predictions) - agree} do not, and each says why."
         )
     return lines
+
+
+def widths(found: Iterable[Claim]) -> tuple[float, float] | None:
+    """Half the intervals of sampled rows, as parts of their values: the median and the widest.
+
+    A value of 0 has no such part, and is left out; None: no row is left.
+    """
+    parts = [
+        claim.simulated.half_width / abs(claim.simulated.value)
+        for claim in found
+        if claim.is_sampled and claim.simulated.value
+    ]
+    return (median(parts), max(parts)) if parts else None
 
 
 def failures(found: Iterable[Claim]) -> list[str]:
@@ -112,8 +131,8 @@ def validation_page(found: Sequence[Claim]) -> str:
         lines += ["", f"## {TITLES[kind]}"]
         for (_, group), claims in groups:
             lines += ["", f"### {f'`{group}`' if group in MECHANISMS else group}", "",
-                      "| claim | source | expected | simulated | off by | verdict |",
-                      "|---|---|---:|---:|---:|---|"]  # fmt: skip
+                      "| claim | source | expected | slack | simulated | off by | verdict |",
+                      "|---|---|---:|---:|---:|---:|---|"]  # fmt: skip
             lines += [page_row(claim) for claim in claims]
             if notes := _notes(claims):
                 lines += ["", *(f"* {note}" for note in notes)]
@@ -124,8 +143,8 @@ def validation_page(found: Sequence[Claim]) -> str:
 
 def page_row(claim: Claim) -> str:
     """One row of the page."""
-    _, expected, simulated, off, verdict = _cells(claim)
-    cells = claim.claim, claim.source, expected, simulated, off, verdict
+    name, *rest = _cells(claim)
+    cells = name, claim.source, *rest
     return f"| {' | '.join(cells)} |"
 
 
@@ -171,16 +190,26 @@ def _sentence(text: str) -> str:
 def _table(claims: Sequence[Claim]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), expand=True)
     for place, heading in enumerate(COLUMNS):
-        table.add_column(heading, justify="left" if place in (0, 4) else "right",
+        table.add_column(heading, justify="left" if place in (0, 5) else "right",
                          ratio=1 if place == 0 else None, no_wrap=place > 0)  # fmt: skip
     for claim in claims:
         table.add_row(*(Text(cell) for cell in _cells(claim)))
     return table
 
 
-def _cells(claim: Claim) -> tuple[str, str, str, str, str]:
+def _cells(claim: Claim) -> tuple[str, ...]:
+    """Of a row, in the order of `COLUMNS`."""
     verdict = f"{'agrees' if claim.agrees else 'disagrees'} ({claim.role})"
-    return claim.claim, _expected(claim), _simulated(claim), _off(claim), verdict
+    cells = _expected(claim), _slack(claim), _simulated(claim), _off(claim), verdict
+    return claim.claim, *cells
+
+
+def _slack(claim: Claim) -> str:
+    """How far off the row may be beside its interval or its printed digits."""
+    if not claim.tolerance:
+        return "-"
+    percent = 100 * claim.tolerance
+    return f"{percent:g} %" if percent >= 0.1 else f"{claim.tolerance:g}"
 
 
 def _expected(claim: Claim) -> str:

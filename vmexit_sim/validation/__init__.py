@@ -24,7 +24,8 @@ def claims(kinds: Sequence[Kind] = KINDS, *, quick: bool = False) -> Iterator[Cl
 
     Args:
         kinds: which.
-        quick: simulate less of what is random, so that intervals are wider.
+        quick: simulate less of what is random, so that intervals are wider: enough to find what is
+            broken, not a law of chance that is missed by some percent.
     """
     of_kind: dict[Kind, Callable[[], Iterator[Claim]]] = {
         "queueing": lambda: queueing_claims(quick=quick),

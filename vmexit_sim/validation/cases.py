@@ -1,8 +1,13 @@
 """Small cases of every mechanism whose cost a person can add up.
 
-The sums are written from the mechanisms' pages in ``docs/mechanisms``, not taken from their code:
-one is held against the other. ``emulate`` is what the device works on an access, ``compute`` what
-the guest computes before its last one.
+The sums were written down with the mechanisms' pages in ``docs/mechanisms`` and their code both
+known, so they are no independent derivation: whoever misread a mechanism would have misread it
+twice. What they guard against is a cost charged twice, left out or taken for another. That rests on
+the second set of costs in `paths`, all different and none 0, and on a test that breaks a path
+(``Host.enter_guest``) and must find the sums failing.
+
+``emulate`` is what the device works on an access, ``compute`` what the guest computes before its
+last one.
 """
 
 from __future__ import annotations

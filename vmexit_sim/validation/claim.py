@@ -3,18 +3,23 @@
 What agreeing means depends on where the known number comes from (its *role*):
 
 * ``theory``: an exact result about the very system that is simulated;
-* ``path``: a sum of costs that a person can add up;
+* ``path``: a sum of costs, or a count, that follows from the model's rules and that a person can
+  work out;
 * ``accounting``: a published number that went into a model, and must come out again;
 * ``fit``: something that was not published was set so that this number comes out;
 * ``prediction``: a published number that went in nowhere.
 
 All but the last must hold, and a simulator that misses one is wrong. A prediction may miss, since
-hosts and guests differ; it is shown either way, and a miss is explained.
+hosts and guests differ; it is shown either way, and a miss is explained. A prediction is worth
+something only if it could miss: where an effect is smaller than the tolerance, the effect itself
+(a difference) is the row, not the sum in which it would be lost. Where a choice that no source
+settles makes a number come out, the row is a fit, and says which choice.
 
 A sampled number is judged by its interval. Of so many intervals some miss by chance, so each is
 made at `ROW_CONFIDENCE`, and all of up to `MOST_SAMPLED` rows hold together with `FAMILY`
 (Bonferroni's inequality, whatever their dependence). A number without chance in it is compared
-itself: an integer exactly, a published one to the digits it was published with.
+itself: an integer exactly, a published one to the digits it was published with, a range by its
+ends. What may be further off than that has a tolerance, which every table shows.
 """
 
 from __future__ import annotations
@@ -37,9 +42,12 @@ ROW_CONFIDENCE = 1 - (1 - FAMILY) / MOST_SAMPLED
 SCATTER = 0.10
 """How far a prediction may lie from what was published, as a part of it.
 
-Published figures of one thing on like hosts lie that far apart: one patch (Linux b7ffc44d5b2e)
-moved inl_from_qemu from 6,856 to 6,209 cycles, and exits to user space cost 2.84, 2.65 and 2.62
-times those to the kernel on three x86 hosts (kvm-unit-tests 2012 and 2017, ATC'17)."""
+A convention, chosen with the published figures at hand; it is no estimate. Published figures of
+one thing on like hosts lie about that far apart: one patch (Linux b7ffc44d5b2e) moved inl_from_qemu
+from 6,856 to 6,209 cycles, and exits to user space cost 2.84 and 2.65 times those to the kernel on
+two x86 hosts (kvm-unit-tests 2012 and 2017; both went into models, and no row is a prediction of
+them). ATC'17 has 2.62 for a third, which is therefore no row. Nested it is 3.3, left out because
+another level of virtualisation is no like host: with it the figures lie a quarter apart."""
 
 FLOATING = 1e-9
 """How far floating-point theory may lie from sums of integers, as a part of it."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from vmexit_sim.guest.table import Space, make_table
 from vmexit_sim.guest.workload import Recorded
-from vmexit_sim.hypervisor.platform import load_platform
+from vmexit_sim.hypervisor.platform import Platform, load_platform
 from vmexit_sim.mechanisms.coalesced_mmio import CoalescedMmio
 from vmexit_sim.policy import Policy, Rule
 from vmexit_sim.study import idling
@@ -17,7 +17,7 @@ from vmexit_sim.study.notification import by_speed
 from vmexit_sim.study.ring_trips import e1000_trips
 from vmexit_sim.study.side_cores import exit_rates, requests
 from vmexit_sim.units import MICROSECOND
-from vmexit_sim.validation.claim import SCATTER, Claim, Expected, Role, in_row
+from vmexit_sim.validation.claim import Claim, Expected, Role, in_row
 from vmexit_sim.validation.published.exits import ratio
 from vmexit_sim.validation.published.rows import Published
 
@@ -38,6 +38,19 @@ DELIVERY = (
     "Delivering to a target is assumed to cost 1,665 cycles, another host's whole virtual IPI with "
     "the receiver's part; about 900 would give the published ratio. Published times also hold the "
     "wait for the receivers."
+)
+CLUSTERED = (
+    "The same assumption explains it in part only: with 900 cycles the ratio is {:.2f}. Here a "
+    "broadcast takes the APIC one exit for each cluster of 16; what else its exits cost there was "
+    "not told."
+)
+PIO_VIEW = (
+    "Published are 3.41 and 0.66 µs, means of perf's view of port accesses, from the trace event "
+    "kvm_pio to kvm_entry: it begins within the dispatch and ends before the hardware's entry. "
+    "Compared is what the model has from dispatch up to the entry. Its costs cannot be cut finer: "
+    "each half of the world switch is half of a vmcall, so it holds work of the kernel's that the "
+    "view sees a part of, and the ring's 210 cycles are assumed. With the whole entry in, the "
+    "ratio is {:.2f}. Host and clock were not told either."
 )
 
 
@@ -66,14 +79,16 @@ def _halt_polling() -> Iterator[Claim]:
         yield HALT.row(
             f"round trip (TCP_RR), polling {what}", f"{idling.ROUND_TRIP[name]:g}",
             found[name].round_trip, "µs", "fit" if is_set else "prediction",
-            why=set_to if is_set else "",
+            why=set_to if is_set else "it comes to what polling always does, which was set: "
+            "predicted is that the window opens here; were it shut it would be 34 µs",
         )  # fmt: skip
     c0 = {name: 100 * each.c0 for name, each in found.items()}
     yield HALT.row("c0 of an idle guest at 250 Hz, polling never", "1.1", c0[idling.NEVER], "%",
                    "fit", why=set_to)  # fmt: skip
     yield HALT.row(
         "the same, always", Expected.between(4.6, 14, "4.6 … 14"), c0[idling.ALWAYS], "%",
-        "prediction", tolerance=0.0, why="with the window of 500 µs; 6.1 % with one of 200 µs",
+        "prediction",
+        why="with the published window of 500 µs; 6.1 % with the shipped one of 200 µs",
     )  # fmt: skip
     yield HALT.row(
         "the same, by a dynamic window",
@@ -81,16 +96,20 @@ def _halt_polling() -> Iterator[Claim]:
         100 * found[idling.DYNAMIC].c0,
         "%",
         "prediction",
-        why="a tick of 4 ms is longer than any window: it never polls",
+        why="a tick of 4 ms is longer than any window: it never polls, and so comes to what was "
+        f"set there; polling it would be {c0[idling.ALWAYS]:.1f} %",
     )
-    guest = found["guest-halt-poll"].round_trip / found[idling.ALWAYS].round_trip
+    in_guest, in_host = (found[name].round_trip for name in ("guest-halt-poll", idling.ALWAYS))
     yield HALT.row(
-        "polling in the guest over polling in the host",
-        ratio("32.73", "33.40"),
-        guest,
-        "1",
+        "round trip that polling in the guest saves of polling in the host's",
+        Expected.exactly(100 * (1 - 32.73 / 33.40), "2.01"),
+        100 * (1 - in_guest / in_host),
+        "%",
         "prediction",
-        source="lkml 1708.3/03774 (2017), another benchmark",
+        source="lkml 1708.3/03774 (2017): 33.40 to 32.73 µs, another benchmark",
+        why=f"In the model it saves an entry, {1000 * (in_host - in_guest):.0f} ns of "
+        f"{in_host:.0f} µs; published are 670 ns of another host, on which an entry's cost and "
+        "what else the host does before it were not told.",
     )
 
 
@@ -111,15 +130,16 @@ def _coalesced() -> Iterator[Claim]:
                    why="626,594 to 391,825 published; here a recorded download, "
                    f"{trapped} to {coalesced}")  # fmt: skip
     address = Recorded(make_table(2, space=Space.PORT_IO, write=1))  # the last one drains
-    cost = [
-        int(run(policy, "kvm-2017", address, keep_rows=True).to_columns()["stall"][0])
-        for policy in (Policy(title="traps"), RINGED)
-    ]
+    seen, entered = [], []
+    for policy in (Policy(title="traps"), RINGED):
+        columns = run(policy, "kvm-2017", address, keep_rows=True).to_columns()
+        out, back = (int(columns[f"stage: world switch {way}"][0]) for way in ("out", "in"))
+        entered.append(int(columns["stall"][0]) - out)
+        seen.append(entered[-1] - back)
     yield RING.row(
-        "a write to 0xCF8 in user space over one into the ring", ratio("3.41", "0.66"),
-        cost[0] / cost[1], "1", "prediction", source="Linux 0804c849f1df (2018)",
-        why="Host and clock of the published 3.41 and 0.66 µs were not told. Beside the exit, the "
-        "way to user space and back was dearer there than on any platform here: kvm-2012 has 3.8.",
+        "a write to 0xCF8 in user space over one into the ring, from dispatch up to the entry",
+        ratio("3.41", "0.66"), seen[0] / seen[1], "1", "prediction",
+        source="Linux 0804c849f1df (2018)", why=PIO_VIEW.format(entered[0] / entered[1]),
     )  # fmt: skip
 
 
@@ -129,8 +149,9 @@ def _side_core(*, quick: bool) -> Iterator[Claim]:
     published = Expected.between(109_000, 146_000, "109,000 … 146,000")
     ways: tuple[tuple[str, Expected, Role, str], ...] = (
         ("kicks", published, "fit", "the rate of requests, 45,000/s, was set to it"),
-        ("side core, posted", Expected.between(0, 800, "< 800"), "prediction",
-         "the published rest are exits of other kinds, which this guest does not make"),
+        ("side core, posted", Expected.between(0, 800, "< 800"), "path",
+         "none, by the mechanism's definition: the published rest are exits of other kinds, which "
+         "this guest does not make"),
     )  # fmt: skip
     for way, expected, role, why in ways:
         found = exit_rates(way, "kvm-2017", guest, replications=runs)
@@ -145,16 +166,23 @@ def _ipis() -> Iterator[Claim]:
     apic, call = multicasts("physical", 2, host, each=1, replications=1)
     yield IPI.row(
         "fewer exits by the APIC (ebizzy, 64 vCPUs), at 2 targets a multicast", "70",
-        100 * (1 - call.apic_exits.value / apic.apic_exits.value), "%", "fit", tolerance=SCATTER,
-        why="how many targets a multicast has was not told; at 3 it is 75 %",
+        100 * (1 - call.apic_exits.value / apic.apic_exits.value), "%", "fit", tolerance=0.05,
+        why="how many targets a multicast has was not told, and it is a whole number: 2 give "
+        "66.7 %, 3 give 75 %, hence the 5 %",
     )  # fmt: skip
+    cheaper = load_platform("kvm-2017", changes={"deliver_ipi": "900 cycles"})
+    whys = {"physical": DELIVERY, "cluster": CLUSTERED.format(_broadcast("cluster", cheaper))}
     for mode, published in (("physical", ("19.845", "7.807")), ("cluster", ("9.282", "7.572"))):
-        apic, call = multicasts(mode, 79, host, vcpus=80, timers=0, each=1, replications=1)
         yield IPI.row(
             f"how much faster a broadcast to 79 of 80 vCPUs is, {mode} mode", ratio(*published),
-            apic.time.value / call.time.value, "1", "prediction",
-            why=DELIVERY if mode == "physical" else "As in physical mode.",
+            _broadcast(mode, host), "1", "prediction", why=whys[mode],
         )  # fmt: skip
+
+
+def _broadcast(mode: str, host: Platform) -> float:
+    """How many times as long as the call's a broadcast by the APIC takes."""
+    apic, call = multicasts(mode, 79, host, vcpus=80, timers=0, each=1, replications=1)
+    return apic.time.value / call.time.value
 
 
 def _config_cache() -> Iterator[Claim]:
@@ -179,11 +207,15 @@ def _rest() -> Iterator[Claim]:
     yield REST.row("transitions that pairs of exits save", "50", 100 * (1 - exits[1] / exits[0]),
                    "%", "accounting", why="a config access by ports is such a pair")  # fmt: skip
     wake_up = round(load_platform("kvm-nested-2019").costs.duration("thread_wake_up").mean_ps)
-    fast, slow = by_speed("kvm-nested-2019", produce=10 * MICROSECOND, wake_up=wake_up,
-                          shares=(0.25, 0.98))  # fmt: skip
+    shares = (0.25, 0.98, *(k / 20 for k in range(6, 31)))
+    fast, slow, *others = by_speed("kvm-nested-2019", produce=10 * MICROSECOND, wake_up=wake_up,
+                                   shares=shares)  # fmt: skip
+    faster = [each.share for each in others if each.rate[1] > 1.001 * fast.rate[1]]
     yield REST.row(
         "throughput with the back end slowed down on purpose, over before (nested)",
-        Expected.between(1, float("inf"), "> 1"), slow.rate[1] / fast.rate[1], "1", "prediction",
-        source="Lim et al., NEVE, SOSP 2017, 7.2 (quoted)", tolerance=0.0,
-        why="from 0.25 to 0.98 of the guest's 10 µs an item, which is assumed",
+        Expected.between(1, float("inf"), "> 1"), slow.rate[1] / fast.rate[1], "1", "fit",
+        source="Lim et al., NEVE, SOSP 2017, 7.2 (quoted)",
+        why="how slow it was made was not told: from 0.25 to 0.98 of the guest's 10 µs an item is "
+        "assumed, a back end just faster than the guest. Of shares from 0.3 to 1.5 it holds in "
+        f"{min(faster):g} to {max(faster):g}; slower still, it loses",
     )  # fmt: skip

@@ -39,12 +39,14 @@ class Published:
             role: how the published number stands to the model.
             source: where it stands, if not where the group's do.
             why: why they disagree, or what one must know.
-            tolerance: how far off it may be; None: `SCATTER` for a prediction, else nothing.
+            tolerance: how far off it may be; None: `SCATTER` for a prediction of a number, else
+                nothing (a published range has its own room).
         """
         known = Expected.published(expected) if isinstance(expected, str) else expected
         found = simulated if isinstance(simulated, Estimate) else exact(simulated, unit=unit)
         if tolerance is None:
-            tolerance = SCATTER if role == "prediction" else 0.0
+            is_range = isinstance(expected, Expected) and expected.low < expected.high
+            tolerance = SCATTER if role == "prediction" and not is_range else 0.0
         return Claim(
             kind="published", group=self.group, claim=claim, source=source or self.source,
             role=role, expected=known, simulated=found, tolerance=tolerance, why=why,
