@@ -63,6 +63,38 @@ def test_without_json_a_sentence_says_where_it_is_and_what_it_rests_on(
     assert picture.read_bytes()[:4] == b"\x89PNG"
 
 
+def test_break_evens_are_told_in_words_and_as_numbers(called: Any, tmp_path: Path) -> None:
+    asked = ["spacing", "spread-or-batched-waiting", "--metric", "burden.mean", "--from", "100ns",
+             "--to", "20us", "--points", "3", "--reps", "3", "-o", str(tmp_path / "s.svg"),
+             "--set", "blocks.0.guest.operations=100"]  # fmt: skip
+    _, out, _ = called(*asked)
+    assert "batched-full is better below " in out.splitlines()[1]
+    assert "95 %, 3 reps), hypercall above." in out.splitlines()[1]
+    _, out, _ = called(*asked, "--json")
+    (one,) = json.loads(out)["break_evens"]
+    assert one["low"] < one["value"] < one["high"]
+    assert one["exact"] == pytest.approx(5e5, rel=1e-3)
+
+
+def test_runs_of_several_policies_are_each_told(called: Any, tmp_path: Path) -> None:
+    _, out, _ = called("exits", *SPREAD, "--to", "1 s", "-o", str(tmp_path / "e.svg"))
+    assert "linux-default: one run of " in out
+    assert "| hypercall: one run of " in out
+    assert out.count("so do the bins") == 2
+
+
+def test_a_missing_folder_is_refused_before_anything_runs(
+    called: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("it ran")
+
+    monkeypatch.setattr("vmexit_sim.study.compare.compare", never)
+    status, _, err = called("policies", *SPREAD, "-o", str(tmp_path / "new" / "p.svg"))
+    assert (status, "is in no existing folder" in err) == (2, True)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_format_completes_a_name_and_must_not_contradict_it(called: Any, tmp_path: Path) -> None:
     assert called("stages", *SPREAD, "-o", str(tmp_path / "s"), "--format", "pdf")[0] == 0
     assert (tmp_path / "s.pdf").read_bytes()[:4] == b"%PDF"
@@ -89,6 +121,8 @@ def test_a_guest_goes_by_how_its_name_begins(called: Any, tmp_path: Path) -> Non
      (["waterfall", *SPREAD, "--access", "60"], "give 0 to 59"),
      (["exits", *SPREAD, "--from", "soon"], "--from"),
      (["resources", *ONE, "--from", "50 min"], "it ends at"),
+     (["resources", *ONE, "--from", "50 min", "--to", "51 min"], "it ends at"),
+     (["waterfall", *SPREAD, "--access", "9" * 5000], "give 0 to 59"),
      (["spacing", "pci-scan-q35"], "how far apart"),
      (["sweep", "nowhere.results"], "holds no results")],
 )  # fmt: skip

@@ -56,6 +56,11 @@ def test_a_break_even_is_drawn_where_theory_and_simulation_have_it() -> None:
     assert float(np.asarray(dot[0].get_xdata())[0]) == pytest.approx(flip.at.value / 1e6)
     words = [text.get_text() for text in ax.figure.legends[0].get_texts()]  # type: ignore[union-attr]
     assert words == ["hypercall", "batched-full", "exact break-even", "simulated break-even"]
+    (row,) = figures.break_even_frame(spaced()).to_dict("records")
+    assert (row["first"], row["second"], row["unit"]) == ("hypercall", "batched-full", "ps")
+    assert (row["value"], row["low"], row["high"]) == (flip.at.value, flip.at.low, flip.at.high)
+    assert row["exact"] == pytest.approx(5e5, rel=1e-4)
+    assert (row["better_below"], row["better_above"]) == ("batched-full", "hypercall")
 
 
 def test_both_curves_are_the_meetings_of_the_crossover() -> None:

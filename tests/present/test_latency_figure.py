@@ -54,6 +54,23 @@ def test_p99_and_its_interval_are_those_of_the_tables() -> None:
     assert "95 % intervals between order statistics" in found.basis
 
 
+@pytest.mark.parametrize("n", [1, 2, 5, 13, 14, 100, 450])
+def test_a_curve_begins_with_the_fastest_access_and_ends_with_the_slowest_share(n: int) -> None:
+    guest = {"kind": "spread", "operations": n, "read_share": 0.5, "space": "mmio",
+             "emulate": {"kind": "exponential", "mean": "2 us"}, "between": "1 us"}  # fmt: skip
+    opened = scenario(guest, ("linux-default",), replications=1)
+    found = latency_spread(opened, opened.blocks[0])
+    (own,) = found.policies
+    run = run_once(opened, lowered_for(opened, opened.policies[0], opened.blocks[0]),
+                   opened.blocks[0], keep_rows=True)  # fmt: skip
+    assert own.quantiles[0].value == pytest.approx(run.to_columns()["stall"].min(), rel=1 / 2048)
+    assert (np.diff(own.beyond) < 0).all()
+    assert own.beyond[0] > 1 - 1 / n - 0.08
+    assert own.beyond[-1] == pytest.approx(1 / n, rel=0.08) or n == 1
+    assert figures.latency_figure(found).axes
+    assert "the median of 1 replication's quantiles" in found.basis
+
+
 def test_too_few_replications_have_no_band() -> None:
     found = latency_spread(contended(3), contended(3).blocks[0])
     (ax,) = figures.latency_figure(found).axes

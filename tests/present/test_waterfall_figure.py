@@ -88,7 +88,8 @@ def test_a_place_is_an_access_of_its_vcpu() -> None:
 
 
 @pytest.mark.parametrize(
-    ("access", "vcpu"), [("150", 0), ("-1", 0), ("p101", None), ("first", None), ("0", 3)]
+    ("access", "vcpu"),
+    [("150", 0), ("9" * 5000, 0), ("-1", 0), ("p101", None), ("first", None), ("0", 3)],
 )
 def test_what_is_no_access_is_refused(access: str, vcpu: int | None) -> None:
     with pytest.raises(InputError) as told:

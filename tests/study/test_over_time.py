@@ -91,6 +91,24 @@ def test_windows_cut_the_same_run() -> None:
     )  # the last bin holds both its ends
 
 
+def test_bins_end_with_the_run_and_say_so() -> None:
+    whole = told("spread", "linux-default", bins=10)
+    longer = told("spread", "linux-default", bins=10, end=10 * whole.result.completion)
+    assert longer.edges.tolist() == whole.edges.tolist()
+    for one, other in zip(whole.uses, longer.uses, strict=True):
+        assert whole.utilisation(one) == longer.utilisation(other)
+    assert "so do the bins" in longer.basis
+    assert "so do the bins" not in whole.basis
+
+
+def test_a_window_past_the_end_is_refused_with_the_runs_end() -> None:
+    end = told("spread", "linux-default", bins=1).result.completion
+    with pytest.raises(InputError) as error:
+        told("spread", "linux-default", begin=end, end=2 * end)
+    assert error.value.key == "--from"
+    assert "it ends at" in str(error.value)
+
+
 @pytest.mark.parametrize(
     "more", [{"bins": 0}, {"begin": 5, "end": 5}, {"begin": 10**15}, {"begin": 9, "end": 3}]
 )

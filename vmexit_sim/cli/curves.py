@@ -60,6 +60,7 @@ def spacing(
         Print one JSON document with the numbers drawn.
     """
     from vmexit_sim.present import figures
+    from vmexit_sim.present.crossover_verdict import crossover_verdict
     from vmexit_sim.study.spacing import own_spacing, ranged
     from vmexit_sim.study.spacing import spacing as spacing_of
 
@@ -73,7 +74,11 @@ def spacing(
             block=guest.name, engine=engine, jobs=cores(jobs), progress=tell,
         )  # fmt: skip
     picture.write(figures.spacing_figure(found, width=picture.inches),
-                  figures.spacing_frame(found), found.basis, json=json)  # fmt: skip
+                  figures.spacing_frame(found), found.basis, json=json,
+                  further={"break_evens": figures.break_even_frame(found)})  # fmt: skip
+    if not json:
+        for each in found.crossovers:
+            print(crossover_verdict(each))
 
 
 @figure_app.command(name="sweep")

@@ -104,7 +104,7 @@ def exits(
         Print one JSON document with the numbers drawn.
     """
     from vmexit_sim.present import figures
-    from vmexit_sim.study.over_time import over_time
+    from vmexit_sim.study.over_time import basis_of, over_time
 
     _ = picture.file
     since, until = moment(begin, "--from") or 0, moment(end, "--to")
@@ -117,7 +117,7 @@ def exits(
             runs.append(over_time(opened, guest, one, replication=replication, begin=since,
                                   end=until, bins=bins, engine=engine))  # fmt: skip
     picture.write(figures.exits_figure(runs, width=picture.inches), figures.exits_frame(runs),
-                  runs[0].basis, json=json)  # fmt: skip
+                  basis_of(runs), json=json)  # fmt: skip
 
 
 @figure_app.command

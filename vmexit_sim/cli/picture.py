@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
 from vmexit_sim.cli.app import OUTPUT, app, at_least, print_json
 from vmexit_sim.errors import InputError
+from vmexit_sim.output import check_place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,11 +56,17 @@ class Picture:
 
     @property
     def file(self) -> Path:
-        """The file, with its ending.
+        """The file, with its ending; asked before what is long, for its place is checked.
 
         Raises:
-            InputError: its name ends otherwise than the format says, or in no format.
+            InputError: its name ends otherwise than the format says, or in no format; or no file
+                can be put there.
         """
+        path = self._named()
+        check_place(path)
+        return path
+
+    def _named(self) -> Path:
         ending = self.output.suffix.lower().removeprefix(".")
         if self.format is None:
             if ending not in FORMATS:
@@ -81,20 +89,30 @@ class Picture:
         """The figure's width."""
         return 3.5 if self.width == "column" else 7.0
 
-    def write(self, figure: Figure, frame: pd.DataFrame, basis: str, *, json: bool) -> None:
+    def write(
+        self,
+        figure: Figure,
+        frame: pd.DataFrame,
+        basis: str,
+        *,
+        json: bool,
+        further: Mapping[str, pd.DataFrame] = MappingProxyType({}),
+    ) -> None:
         """Save a figure, and say where it is and what it rests on.
 
         Args:
             figure: what was drawn.
             frame: the numbers in it.
             basis: what they rest on, in a sentence.
-            json: print one document with the numbers instead.
+            json: print one document with the numbers instead of a sentence.
+            further: more rows of that document, each under its name.
         """
         from vmexit_sim.present.figures import save
 
         path = save(figure, self.file)
         if json:
-            print_json({"figure": str(path), "basis": basis, "rows": _records(frame)})
+            more = {name: _records(rows) for name, rows in further.items()}
+            print_json({"figure": str(path), "basis": basis, "rows": _records(frame), **more})
         else:
             print(f"{path}: {basis}")
 

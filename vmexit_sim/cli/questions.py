@@ -82,6 +82,7 @@ def crossover(
     from vmexit_sim.study.contest import stretch
     from vmexit_sim.study.crossover import crossover as find
 
+    _check_picture(figure)
     stated = changes.stated(scenario)
     factor = stretch(along, from_, to, scale=scale, points=points)
     with _status() as tell:
@@ -145,6 +146,7 @@ def decide(
     from vmexit_sim.study.sweep import Processes
     from vmexit_sim.study.sweep.factor import parse_factor
 
+    _check_picture(figure)
     stated = changes.stated(scenario, policy)
     count = _cores(jobs)
     workers = Processes(count) if count > 1 else None
@@ -273,6 +275,7 @@ def screen(
     from vmexit_sim.study.plausible import parse_range
     from vmexit_sim.study.screening import screen as screen_costs
 
+    _check_picture(figure)
     stated = changes.stated(scenario)
     ranges = dict(parse_range(text) for text in range_ or ())
     with _status() as tell:
@@ -364,6 +367,14 @@ def _show(
         print_json(document())
     else:
         terminal.console().print(report())
+
+
+def _check_picture(path: Path | None) -> None:
+    """Refuse a picture that could not be put where it is wanted, before anything is run."""
+    if path is not None:
+        from vmexit_sim.output import check_place
+
+        check_place(path)
 
 
 def _draw(figure: Figure, path: Path, *, silent: bool) -> None:

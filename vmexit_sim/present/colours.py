@@ -59,6 +59,8 @@ PARTS = {
     "interrupts": "#332288",
     "L0": "#882255",
     "guest's own part": "#CC79A7",
+    "until its posting or effect": "#7570B3",
+    "until it first goes on": "#A6761D",
 }
 """The parts of an exit that figures tell apart, in the order in which an exit passes them."""
 

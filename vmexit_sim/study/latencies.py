@@ -2,7 +2,7 @@
 
 ::
 
-    each replication ──► quantiles at shares beyond of 100 % … 1/n ──► median over replications,
+    each replication ──► quantiles at shares beyond, 1 - 1/2n … 1/n ─► median over replications,
                                                                        with its interval
 
 A run on constant costs is its whole distribution, exact. Otherwise each replication gives its own
@@ -86,10 +86,11 @@ class LatencySpread:
             if any(math.isfinite(each.half_width) for each in interval)
             else "no bands: intervals need 6 replications or more"
         )
+        own = self.replications
+        whose = "1 replication's" if own == 1 else f"{own:,} replications'"
         return (
-            f"{self.which} latency; at each share the median of {self.replications:,} "
-            f"replication{'s' * (self.replications != 1)}' quantiles, each of {n:,} accesses or "
-            f"more, from {where}; {bands}"
+            f"{self.which} latency; at each share the median of {whose} quantiles, each of {n:,} "
+            f"accesses or more, from {where}; {bands}"
         )
 
 
@@ -153,10 +154,24 @@ def _policy(name: str, own: Sequence[Distribution], is_random: bool) -> PolicyLa
             policy=name, beyond=whole.beyond, accesses=fewest,
             quantiles=[exact(value) for value in whole.values.tolist()],
         )  # fmt: skip
-    last = math.floor(PER_DECADE * math.log10(max(fewest, 1)))
-    beyond = 10.0 ** (-np.arange(1, last + 1) / PER_DECADE)
+    beyond = _shares(max(fewest, 1))
     samples = np.array([each.quantiles(1 - beyond) for each in own])  # [replication, share]
     return PolicyLatency(
         policy=name, beyond=beyond, accesses=fewest,
         quantiles=[median(values) for values in samples.T.tolist()],
     )  # fmt: skip
+
+
+def _shares(n: int) -> npt.NDArray[np.float64]:
+    """Shares of accesses that take longer, `PER_DECADE` for each factor of ten at both ends.
+
+    Args:
+        n: accesses.
+
+    Returns:
+        Descending, from 1 - 1 / 2n, which is the fastest, to 1 / n; float64 [share].
+    """
+    falling = 10.0 ** (-np.arange(1, math.floor(PER_DECADE * math.log10(n)) + 1) / PER_DECADE)
+    below = falling[(falling < 1 - falling[:1]) & (falling > (1 + 1e-9) / n)]
+    fastest = [1 / (2 * n)] if (1 / (2 * n) < 1 - falling[:1]).all() else []
+    return np.concatenate([1 - np.array([*fastest, *below[::-1]]), falling])

@@ -67,6 +67,7 @@ class RunOverTime:
         edges: where bins begin, and where the last ends, in ps; int64 [bin + 1].
         exits: by reason, how many in each bin; only reasons that occurred; int64 [bin].
         uses: locks and servers, threads, mailboxes.
+        asked: where the last bin was to end, in ps; later than it does where the run ends first.
         result: the whole run's.
     """
 
@@ -75,13 +76,20 @@ class RunOverTime:
     edges: Sums
     exits: dict[str, Sums]
     uses: Sequence[Use]
+    asked: int
     result: RunResult
 
     @property
     def basis(self) -> str:
         """What the bins are of, in a sentence."""
-        width = format_time(self.span / len(self.widths))
-        return f"one run of {self.block} in {len(self.widths)} bins of {width}; exact for it"
+        count = len(self.widths)
+        told = (
+            f"one run of {self.block} in {count} bin{'s' * (count != 1)} of "
+            f"{format_time(self.span / count)}; exact for it"
+        )
+        if self.asked <= self.edges[-1]:
+            return told
+        return f"{told}; it ends at {format_time(int(self.edges[-1]))}, and so do the bins"
 
     @property
     def widths(self) -> Sums:
@@ -130,7 +138,8 @@ def over_time(
         policy: how it reaches its devices.
         replication: which repetition.
         begin: where the first bin begins, in ps.
-        end: where the last ends; None: when the run is through, which a run beforehand tells.
+        end: where the last ends; None, or later than the run's end: when the run is through, which
+            a run beforehand tells.
         bins: how many; fewer where the time has fewer picoseconds.
         engine: what runs the run beforehand; the other is the reference engine's.
 
@@ -142,15 +151,16 @@ def over_time(
         raise InputError("is too few", key="bins", value=bins, mend="give 1 or more")
     if end is not None and end <= begin:
         raise InputError("is no time after the begin", key="--to", value=format_time(end))
-    if end is None:
-        first = run_once(opened, lowered_for(opened, policy, block), block, replication,
-                         keep_rows=False, engine=engine)  # fmt: skip
-        end = first.completion
-        if begin >= end:
-            raise InputError(
-                f"is after the end of {block.name}", key="--from", value=format_time(begin),
-                mend=f"it ends at {format_time(end)}",
-            )  # fmt: skip
+    first = run_once(opened, lowered_for(opened, policy, block), block, replication,
+                     keep_rows=False, engine=engine)  # fmt: skip
+    through = first.completion
+    if begin >= through:
+        raise InputError(
+            f"is after the end of {block.name}", key="--from", value=format_time(begin),
+            mend=f"begin before it ends at {format_time(through)}",
+        )  # fmt: skip
+    asked = through if end is None else end
+    end = min(asked, through)
     lowered = lowered_for(opened, in_order(policy), block)
     window = Window(
         lowered, block.workloads[block.main_scale], Streams(opened.scenario.seed, replication)
@@ -170,8 +180,16 @@ def over_time(
             if own.any()
         },
         uses=[*_queues(program, tracer), *_threads(program, tracer)],
+        asked=asked,
         result=result,
     )
+
+
+def basis_of(runs: Sequence[RunOverTime]) -> str:
+    """What the bins of several policies' runs are of, in a sentence."""
+    if len(runs) == 1:
+        return runs[0].basis
+    return " | ".join(f"{run.policy}: {run.basis}" for run in runs)
 
 
 def _queues(program: Program, tracer: OverTime) -> list[Use]:

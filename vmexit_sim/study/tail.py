@@ -3,14 +3,20 @@
 ::
 
     due ── late start ── START ── front stages: the stall ── RESUME
-                                   │ posted: back stages ── DONE
+                                 │ posted: back stages ── DONE
 
 *Slowest* are the accesses whose latency reaches its quantile, so where many take equally long it
-may be more of them than the quantile says; how many is told. Of a *stall* the time is its front
-stages, which sum to it exactly. Of a *response* or an *effect* it is all that the access has cost
-from when it was due: how late the guest was with it, its front stages, and the back stages that
-posted work waits for. These may overlap, as a vCPU goes on while its work is done, so the times
-are what an access costs, and no partition of the latency.
+may be more of them than the quantile says; how many is told. The parts sum to the latency, to the
+picosecond:
+
+* of a *stall*, its front stages;
+* of a *response*, the late start and the front stages. Of an access that stalls its vCPU once
+  more after that went on, the record does not say which stage was in which stall: its time until
+  then is one part (`FIRST`);
+* of an *effect*, the late start, the time from the access's start until its work was posted or
+  done, and the back stages. The vCPU's way back into the guest comes after that and is no time of
+  the effect, and the record does not say what of a front stage came before: it is one part
+  (`BEFORE`).
 
 Shares are of sums: over all chosen accesses of a replication. Over replications their mean is
 estimated, with Student's t interval.
@@ -30,7 +36,7 @@ from vmexit_sim.errors import InputError
 from vmexit_sim.measure.records import Records, RunResult
 from vmexit_sim.scenario import Loaded, Opened
 from vmexit_sim.statistics import Estimate, exact, mean
-from vmexit_sim.steps import Role
+from vmexit_sim.steps import Role, Stage
 from vmexit_sim.study.each_run import each_run
 from vmexit_sim.study.latencies import refuse_other
 from vmexit_sim.study.replication import Progress
@@ -38,8 +44,16 @@ from vmexit_sim.study.replication import Progress
 LATE = "wait: late start"
 """How long an access that was due had to wait for its vCPU (open loop)."""
 
+FIRST = "until it first goes on"
+"""From an access's start until its vCPU goes on, where stages do not tell it apart."""
+
+BEFORE = "until its posting or effect"
+"""From an access's start until its work is left for later, or, if it is not, until its effect."""
+
 Times = dict[str, int]
 """Time by stage, in ps."""
+
+Matrix = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +62,7 @@ class Chosen:
 
     Attributes:
         accesses: how many.
-        times: by stage, in ps, summed over them; only stages that took any.
+        times: by stage, in ps, summed over them, which is their latency; only stages that took any.
     """
 
     accesses: int
@@ -70,10 +84,11 @@ class PolicyTail:
 
     Attributes:
         policy: its name.
-        stages: those that took any time, in the order of the program; `LATE` first.
+        stages: those that took any time, in the order of the program; first `LATE`, `FIRST` and
+            `BEFORE`.
         all: shares by stage of all accesses' time, 1 altogether.
         slowest: the same of the slowest.
-        mean_all: time of one access, in ps.
+        mean_all: latency of one access, in ps.
         mean_slowest: the same of the slowest.
         part: which part of the accesses these are (0 … 1).
     """
@@ -116,8 +131,8 @@ class Tail:
         if self.replications == 1:
             return f"{told}; 1 replication, no intervals"
         return (
-            f"{told}; means of {self.replications:,} replications' shares, with Student's t "
-            "intervals at 95 %"
+            f"{told}; means of {self.replications:,} replications' shares and times, with "
+            "Student's t intervals at 95 %"
         )
 
 
@@ -171,31 +186,36 @@ def chosen_of(result: RunResult, which: str, q: float) -> tuple[Chosen, Chosen]:
     """
     rows = result.summary.rows
     least = result.summary.quantile(which, q)
-    names = [stage.name for stage in result.summary.stages]
-    counted = np.array([_is_counted(stage.role, which) for stage in result.summary.stages], bool)
+    names = [LATE, FIRST, BEFORE, *(stage.name for stage in result.summary.stages)]
     pairs = []
     for is_slow in (False, True):
         sums = np.zeros(len(names), np.int64)
-        late = number = 0
+        number = 0
         for block in rows:
-            mask = block.latency(which) >= least if is_slow else np.ones(len(block.due), bool)
-            sums += block.stages[mask].sum(axis=0)
-            late += _lateness(block, mask) if which != "stall" else 0
+            latency = block.latency(which)
+            mask = latency >= least if is_slow else np.ones(len(latency), bool)
+            sums += _parts(block, result.summary.stages, which)[mask].sum(axis=0)
             number += int(mask.sum())
-        times = {LATE: late} if late else {}
-        times |= {name: int(sums[place]) for place, name in enumerate(names)
-                  if counted[place] and sums[place]}  # fmt: skip
+        times = {name: int(time) for name, time in zip(names, sums, strict=True) if time}
         pairs.append(Chosen(accesses=number, times=times))
     return pairs[0], pairs[1]
 
 
-def _is_counted(role: Role, which: str) -> bool:
-    front = role in (Role.ACCESS, Role.HYPERVISOR, Role.WAIT)
-    return front or (role is Role.BACK and which != "stall")
-
-
-def _lateness(block: Records, mask: npt.NDArray[np.bool_]) -> int:
-    return int((block.start - block.due)[mask].sum())
+def _parts(block: Records, stages: Sequence[Stage], which: str) -> Matrix:
+    """Each access's latency in parts: late, first, before, then its stages; [access, part]."""
+    counted = np.array([stage.role is Role.BACK if which == "effect" else stage.is_front
+                        for stage in stages], bool)  # fmt: skip
+    own = np.where(counted, block.stages[:, : len(stages)], 0)
+    late, first, before = np.zeros((3, len(block.due)), np.int64)
+    if which != "stall":
+        late = block.start - block.due
+    if which == "response":
+        again = own.sum(axis=1) != block.resume - block.start
+        first = np.where(again, block.resume - block.start, 0)
+        own[again] = 0
+    if which == "effect":
+        before = block.done - block.start - own.sum(axis=1)
+    return np.column_stack([late, first, before, own])
 
 
 def _policy(name: str, own: Sequence[tuple[Chosen, Chosen]], is_random: bool) -> PolicyTail:

@@ -41,6 +41,9 @@ EMULATION = ("device emulation", "back end emulation", "handler", "state change"
 MOST_EVENTS = 10_000_000
 """Room for the events of one access's time, which is all that is recorded."""
 
+MOST_DIGITS = 18
+"""Digits of a place in a program at most; longer ones are not looked at."""
+
 _QUANTILE = re.compile(r"p(\d+(?:\.\d+)?)")
 
 
@@ -185,9 +188,11 @@ def _number(result: RunResult, access: str, vcpu: int | None) -> int:
     if q is None:
         own = 0 if vcpu is None else vcpu
         most = sum(len(each.due) for each in rows if each.vcpu == own)
-        if not (access.isdecimal() and int(access) < most):
+        is_place = access.isdecimal() and len(access) <= MOST_DIGITS and int(access) < most
+        if not is_place:
             raise InputError(
-                f"is no access of {result.who[own]}, and no quantile", key="access", value=access,
+                f"is no access of {result.who[own]}, and no quantile", key="access",
+                value=access if len(access) <= MOST_DIGITS else f"{access[:MOST_DIGITS]}…",
                 mend=f"give 0 to {most - 1}, or p50, p99, …",
             )  # fmt: skip
         return own << VCPU_SHIFT | int(access)

@@ -47,7 +47,7 @@ from vmexit_sim.present.figures.latency import latency_figure, latency_frame
 from vmexit_sim.present.figures.lines import line_panels
 from vmexit_sim.present.figures.rates import exits_figure, exits_frame
 from vmexit_sim.present.figures.saving import save
-from vmexit_sim.present.figures.spacings import spacing_figure, spacing_frame
+from vmexit_sim.present.figures.spacings import break_even_frame, spacing_figure, spacing_frame
 from vmexit_sim.present.figures.stages import stacked_bars, stage_breakdown, stage_frame
 from vmexit_sim.present.figures.sweeps import sweep_figure
 from vmexit_sim.present.figures.tails import tail_figure, tail_frame
@@ -55,10 +55,10 @@ from vmexit_sim.present.figures.uses import use_figure, use_frame
 from vmexit_sim.present.figures.waterfalls import waterfall_figure, waterfall_frame
 
 __all__ = [
-    "COLUMN", "PAGE", "Bars", "Crossing", "Lines", "Reference", "bar_panels", "crossover_figure",
-    "dots", "exits_figure", "exits_frame", "latency_figure", "latency_frame", "line_panels",
-    "map_figure", "policy_bars", "policy_frame", "policy_panel", "save", "spacing_figure",
-    "spacing_frame",
-    "stacked_bars", "stage_breakdown", "stage_frame", "sweep_figure", "tail_figure", "tail_frame",
-    "tornado", "unit_of", "use_figure", "use_frame", "waterfall_figure", "waterfall_frame",
+    "COLUMN", "PAGE", "Bars", "Crossing", "Lines", "Reference", "bar_panels", "break_even_frame",
+    "crossover_figure", "dots", "exits_figure", "exits_frame", "latency_figure", "latency_frame",
+    "line_panels", "map_figure", "policy_bars", "policy_frame", "policy_panel", "save",
+    "spacing_figure", "spacing_frame", "stacked_bars", "stage_breakdown", "stage_frame",
+    "sweep_figure", "tail_figure", "tail_frame", "tornado", "unit_of", "use_figure", "use_frame",
+    "waterfall_figure", "waterfall_frame",
 ]  # fmt: skip

@@ -24,7 +24,8 @@ def save(figure: Figure, path: Path) -> Path:
 
     Args:
         figure: what was drawn.
-        path: the file; its folder is made if it is not there.
+        path: the file; its folder is made if it is not there (where a long run comes before,
+            `output.check_place` tells beforehand whether it is).
 
     Returns:
         The path.

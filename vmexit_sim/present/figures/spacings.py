@@ -28,6 +28,27 @@ def spacing_frame(found: Spacing) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+def break_even_frame(found: Spacing) -> pd.DataFrame:
+    """One row for each place where another policy meets the first, ascending for each pair.
+
+    Columns: `first`, `second`; `value` with `low` and `high`, and `exact`, where theory puts it
+    (NaN: there is no theory of it), in the factor's unit, which `unit` names; `better_below` and
+    `better_above`; `open_low` and `open_high`: the interval goes on beyond the range; n, confidence
+    and method.
+    """
+    rows = [
+        (each.first, each.second, flip.at.value, flip.at.low, flip.at.high,
+         math.nan if exact is None else exact, each.factor_unit, *each.sides(flip),
+         flip.is_open_low, flip.is_open_high, flip.at.n, flip.at.confidence, flip.at.method)
+        for each in found.crossovers
+        for flip in each.flips
+        for exact in [each.exact_of(flip)]
+    ]  # fmt: skip
+    columns = ["first", "second", "value", "low", "high", "exact", "unit", "better_below",
+               "better_above", "open_low", "open_high", "n", "confidence", "method"]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
 def spacing_figure(found: Spacing, *, width: float = COLUMN) -> Figure:
     """A line with its interval for each policy, and where another meets the first.
 
