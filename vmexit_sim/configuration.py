@@ -148,7 +148,8 @@ def _parsed(path: Path, *version: int) -> dict[str, Any]:
     try:
         return tomllib.loads(content.decode("utf-8"))
     except RecursionError:
-        raise InputError("is nested too deeply", file=path, mend="is it the right file?") from None
+        raise InputError("is not TOML, or nested too deeply", file=path,
+                         mend="is it the right file?") from None  # fmt: skip
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"is not TOML: {error}", file=path) from None
     except ValueError as error:  # a whole number that Python does not read: it has no place
@@ -284,10 +285,13 @@ def _walk(model: type[BaseModel], path: tuple[int | str, ...]) -> tuple[list[str
     current: Any = model
     names: list[str] = []
     known: list[str] = []
+    is_text = False
     for part in path:
         tagged = _tagged(current, part)
         if tagged is not None:
-            current = tagged
+            current, is_text = tagged, part == "text"
+            continue
+        if is_text and part == "value":  # bare text was made a table of it
             continue
         current = _unwrapped(current)
         fields = _fields(current)

@@ -230,7 +230,8 @@ class DeviceCatalog(Configured):
     @model_validator(mode="after")
     def _timed(self) -> DeviceCatalog:
         if self.default.emulate is None:
-            raise misfit("has a default device without emulation time", mend='emulate = "0 ns"')
+            raise misfit("is missing: the default device has an emulation time",
+                         key="default.emulate", mend='write emulate = "0 ns"')  # fmt: skip
         return self
 
     def of(self, name: str) -> Device:

@@ -24,7 +24,7 @@ from pydantic import Discriminator, Field, Tag, ValidationInfo, model_validator
 from vmexit_sim.configuration import Configured, Time, misfit
 from vmexit_sim.errors import InputError, nearest
 from vmexit_sim.parquet_file import read_parquet
-from vmexit_sim.units import LONGEST_PS
+from vmexit_sim.units import LONGEST_PS, format_time
 
 LARGEST_SAMPLES = 2**28
 """Largest file of samples that is read, in bytes."""
@@ -108,7 +108,7 @@ class Uniform(_Random):
 
     def draw(self, rng: np.random.Generator, n: int) -> Times:
         """Whole picoseconds in ``low .. high``, both included."""
-        return _whole(self.low + (self.high - self.low) * rng.random(n))
+        return _whole(self.low + (self.high - self.low) * rng.random(n), self)
 
 
 class _Shifted(_Random):
@@ -141,7 +141,7 @@ class Exponential(_Shifted):
 
     def draw(self, rng: np.random.Generator, n: int) -> Times:
         """Exponential draws."""
-        return _whole(self.shift + (self.mean - self.shift) * rng.standard_exponential(n))
+        return _whole(self.shift + (self.mean - self.shift) * rng.standard_exponential(n), self)
 
 
 class _Spread(_Shifted):
@@ -168,7 +168,9 @@ class Lognormal(_Spread):
         """Lognormal draws."""
         variance = math.log1p(self._excess_cv**2)
         centre = math.log(self.mean - self.shift) - variance / 2
-        return _whole(self.shift + np.exp(centre + math.sqrt(variance) * rng.standard_normal(n)))
+        return _whole(
+            self.shift + np.exp(centre + math.sqrt(variance) * rng.standard_normal(n)), self
+        )
 
 
 class Gamma(_Spread):
@@ -180,7 +182,7 @@ class Gamma(_Spread):
         """Gamma draws."""
         shape = self._excess_cv**-2
         scale = (self.mean - self.shift) / shape
-        return _whole(self.shift + scale * rng.standard_gamma(shape, n))
+        return _whole(self.shift + scale * rng.standard_gamma(shape, n), self)
 
 
 Sample = Annotated[int, Field(ge=0, le=LONGEST_PS)]
@@ -255,9 +257,12 @@ Distribution = Annotated[
 """A duration as files state it: text for a constant, or a table with a `kind`."""
 
 
-def _whole(times: npt.NDArray[np.float64]) -> Times:
+def _whole(times: npt.NDArray[np.float64], drawn_from: Duration) -> Times:
     if (times > LONGEST_PS).any():
-        raise InputError("draws a time longer than 53 days", mend="shorten its mean or its cv")
+        kind = type(drawn_from).__name__.lower()
+        raise InputError("draws a time longer than 53 days",
+                         key=f"{kind} distribution of mean {format_time(drawn_from.mean_ps)}",
+                         mend="shorten its mean or its cv")  # fmt: skip
     return np.rint(times).astype(np.int64)
 
 
@@ -288,7 +293,10 @@ def _read_column(file: object, column: object, beside: Path | None) -> tuple[int
                          mend=nearest(column, map(str, frame.columns)))  # fmt: skip
     values = np.zeros(0)
     if not isinstance(frame[column].dtype, pd.CategoricalDtype):  # text, of a Parquet file
-        values = pd.to_numeric(frame[column], errors="coerce").to_numpy(np.float64)
+        try:
+            values = pd.to_numeric(frame[column], errors="coerce").to_numpy(np.float64)
+        except OverflowError:  # a whole number of hundreds of digits
+            values = np.array([math.inf])
     if not len(values) or not ((values >= 0) & (values <= LONGEST_PS)).all():
         problem = f"has a column {column!r} that is not times of 0 ps or more, up to 53 days"
         raise InputError(problem, value=file)

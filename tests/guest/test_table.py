@@ -187,6 +187,7 @@ def test_a_table_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     [
         ("vcpu", -1), ("vcpu", 70_000), ("agent", 9), ("phase", -1), ("kind", 99), ("space", 7),
         ("device", 1), ("device", -1), ("compute", -1), ("arrival", -2), ("emulate", -5),
+        ("compute", 2**62 + 1), ("arrival", 2**63 - 1), ("emulate", 2**63 - 1),
         ("targets", -1), ("needed_by", 1), ("needed_by", 0), ("needed_by", -2), ("needed_idiom", 1),
     ],
 )  # fmt: skip

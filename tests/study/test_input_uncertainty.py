@@ -119,7 +119,7 @@ def test_with_the_calibration_no_interval_is_narrower_than_without(tmp_path: Pat
     """Resampled means vary as Student's t says, not as the normal: four replications show it."""
     (policy,) = (
         uncertain(
-            tmp_path, CHANCE, error="1 ns", policies=("mmio-first",), replications=4, draws=2000
+            tmp_path, CHANCE, error="1 ns", policies=("mmio-first",), replications=4, draws=1000
         )
         .blocks[0]
         .policies
@@ -150,7 +150,7 @@ def test_few_samples_make_it_less_sure(tmp_path: Path) -> None:
     for n in (2, 10_000):
         path.write_text(CALIBRATED.format(error="1 ns").replace("n = 30", f"n = {n}"))
         stated = {"platform": str(path), "policies": ["mmio-first"], "blocks": [{"guest": CALM}]}
-        found = input_uncertainty(compare(open_scenario(checked(Scenario, stated))), draws=2000)
+        found = input_uncertainty(compare(open_scenario(checked(Scenario, stated))), draws=1000)
         widths.append(found.blocks[0].policies[0].added.half_width)
     assert widths[0] > 4 * widths[1]
 

@@ -18,6 +18,7 @@ CHANGES = Group("Changes to the scenario", sort_key=5)
 app = App(
     name="vmexit-sim",
     version=__version__,
+    suppress_keyboard_interrupt=False,  # `main` says that it was
     help="""What VM exits cost a guest, under any policy for reaching its devices.
 
     Start with `vmexit-sim compare`: two recorded Linux guests, a dozen policies, side by side.

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from vmexit_sim.cli.app import Count, Json, app, at_least, print_json
+from vmexit_sim.cli.app import Count, Flag, Json, app, at_least, print_json
 from vmexit_sim.cli.changes import Changes
 from vmexit_sim.cli.comparing import DEFAULT
 
@@ -17,7 +17,8 @@ def timeline(
     scenario: str = DEFAULT,
     /,
     *,
-    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    text: Flag = False,
     policy: str | None = None,
     replication: Annotated[int, Parameter(validator=at_least(0))] = 0,
     begin: Annotated[str | None, Parameter(name="--from")] = None,
@@ -27,10 +28,11 @@ def timeline(
     changes: Changes = Changes(),  # noqa: B008 - frozen
     json: Json = False,
 ) -> None:
-    """Write what every vCPU and thread did, moment by moment, for the Perfetto UI.
+    """Show what every vCPU and thread did, moment by moment: in the Perfetto UI, or as text.
 
     Accesses with their exits and stages, who emulates for whom, and who waits where, as trace
-    events (JSON) that ui.perfetto.dev opens. The run is made on the reference engine.
+    events (JSON) that ui.perfetto.dev opens, or as a listing. The run is made on the reference
+    engine.
 
     Parameters
     ----------
@@ -38,6 +40,8 @@ def timeline(
         As for `compare`.
     output
         The JSON file to write.
+    text
+        Print a listing: a line for whatever happens, with its exact time.
     policy
         The policy; by default the scenario's first.
     replication
@@ -56,6 +60,7 @@ def timeline(
     from vmexit_sim.errors import InputError
     from vmexit_sim.present.timeline_file import save_timelines
     from vmexit_sim.present.timeline_summary import summary, summary_document
+    from vmexit_sim.present.timeline_text import listing
     from vmexit_sim.study.timeline import exits_beside, timeline_of
     from vmexit_sim.units import parse_time
 
@@ -65,6 +70,13 @@ def timeline(
         except InputError as error:
             raise error.located(key=option) from None
 
+    if output is None and not text:
+        raise InputError("is missing", key="--output", mend="give a file, as in -o trace.json, or "
+                         "--text for a listing")  # fmt: skip
+    if text and json:
+        raise InputError("go to the same place", key="--text and --json", mend="choose one")
+    if beside is not None and output is None:
+        raise InputError("is for a trace file", key="--beside", mend="give -o FILE, too")
     since, until = time(begin, "--from") or 0, time(end, "--to")
     opened = changes.opened(scenario, None if policy is None else [policy])
     timelines = [
@@ -76,6 +88,10 @@ def timeline(
     if beside is not None:
         longest = max(each.end for each in timelines) - since
         real = exits_beside(beside, length=longest, most=most)
+    if text:
+        print(*listing(timelines, opened.scenario), sep="\n")
+    if output is None:
+        return
     written = save_timelines(timelines, output, beside=real)
     if json:
         print_json(summary_document(timelines, output, written, real))

@@ -381,13 +381,17 @@ class Simulation:
         """Reduce a vCPU's accesses begin … end-1, all of which must have had their effect."""
         a = self.window.slot(vcpu, begin)
         b = a + end - begin
-        part = {name: np.array(column[a:b], np.int64) for name, column in self.record.items()}
+        try:
+            part = {name: np.array(column[a:b], np.int64) for name, column in self.record.items()}
+            times = np.array(self.stage_time[a * self.width : b * self.width], np.int64)
+        except OverflowError:  # no whole number of Python's is too large, but the others are
+            late = next((n for n, due in enumerate(self.record["done"][a:b]) if due >= 2**63), 0)
+            raise no_effect_error(vcpu, begin + late, -2, self.window.block) from None
         if (part["done"] < 0).any():
             late = begin + int(np.flatnonzero(part["done"] < 0)[0])
             done = int(part["done"][late - begin])
             raise no_effect_error(vcpu, late, done, self.window.block)
-        stages = np.array(self.stage_time[a * self.width : b * self.width], np.int64)
-        stages = stages.reshape(end - begin, self.width)
+        stages = times.reshape(end - begin, self.width)
         classes = np.array(self.columns["class"][a:b], np.int64)
         stages += self.fixed[classes]
         self.seen += np.bincount(classes, minlength=len(self.seen))

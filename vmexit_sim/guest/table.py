@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vmexit_sim.errors import InputError
+from vmexit_sim.units import LONGEST_PS
 
 NEVER = -1
 """In `needed_by`: nobody consumes a result. In `arrival`: the access waits for no moment."""
@@ -213,8 +214,16 @@ class AccessTable:
         return replace(self, **part)
 
     def with_think_scale(self, scale: float) -> AccessTable:
-        """The same accesses with every compute time multiplied (rounded to whole ps)."""
-        return replace(self, compute=np.rint(self.compute * scale).astype(np.int64))
+        """The same accesses with every compute time multiplied (rounded to whole ps).
+
+        Raises:
+            InputError: one is longer than 53 days then.
+        """
+        compute = np.rint(self.compute * float(scale))
+        if (compute > LONGEST_PS).any():
+            raise InputError("makes a guest compute for more than 53 days", key="think_scales",
+                             value=scale, mend="take a smaller one")  # fmt: skip
+        return replace(self, compute=compute.astype(np.int64))
 
 
 COLUMN_TYPES: dict[str, np.dtype[Any]] = {

@@ -23,6 +23,7 @@ from vmexit_sim.guest.table import (
 )
 from vmexit_sim.output import write_whole
 from vmexit_sim.parquet_file import read_parquet
+from vmexit_sim.units import LONGEST_PS
 
 
 def save_table(table: AccessTable, path: Path) -> None:
@@ -99,6 +100,8 @@ def check_table(table: AccessTable, file: object = None) -> None:
     for begin in range(0, len(table), CHECKED_ROWS):  # its masks need memory, too
         for name, bad in _impossible(table, begin).items():
             _refuse(table, name, begin + np.flatnonzero(bad), file)
+    if table.compute.sum(dtype=np.float64) > LONGEST_PS:
+        raise InputError("is longer than 53 days, all rows together", file=file, key="compute")
     for vcpu in range(table.vcpus):
         _refuse(table, "operation", _out_of_order(table, vcpu), file)
 
@@ -122,10 +125,10 @@ def _impossible(table: AccessTable, begin: int) -> dict[str, npt.NDArray[np.bool
         "kind": ~np.isin(part.kind, list(Kind)),
         "space": ~np.isin(part.space, list(Space)),
         "device": (part.device < 0) | (part.device >= max(len(table.devices), 1)),
-        "compute": part.compute < 0,
-        "arrival": part.arrival < NEVER,
+        "compute": (part.compute < 0) | (part.compute > LONGEST_PS),
+        "arrival": (part.arrival < NEVER) | (part.arrival > LONGEST_PS),
         "operation": part.operation < -1,
-        "emulate": part.emulate < 0,
+        "emulate": (part.emulate < 0) | (part.emulate > LONGEST_PS),
         "targets": part.targets < 0,
         "needed_by": (needed_by <= rows) & (needed_by != NEVER),
         "needed_idiom": (needed_idiom <= rows) & (needed_idiom != NEVER),

@@ -84,8 +84,8 @@ class Completions(Reaping):
     Attributes:
         interrupt_count: used elements until the device interrupts.
         interrupt_timer: longest that the first of them is held back (ps), or None: no timer.
-        interrupt_ratio: "commands_in_flight": the more requests are under way, the fewer of their
-            completions interrupt (vIC); None: all do.
+        interrupt_ratio: "commands_in_flight": the more requests a vCPU has under way, the fewer of
+            their completions interrupt it (vIC); None: all do.
     """
 
     interrupt_count: Annotated[int, Field(ge=1, le=LARGEST_RING)] = 1
@@ -110,8 +110,8 @@ class Completions(Reaping):
         return self
 
     @property
-    def _in_flight(self) -> Cell:
-        """Requests posted and not yet done."""
+    def _own_in_flight(self) -> Cell:
+        """Requests that a vCPU has posted and that are not yet done."""
         raise NotImplementedError  # pragma: no cover - abstract
 
     @property
@@ -157,7 +157,7 @@ class Completions(Reaping):
 
     def _by_ratio(self, signal: Sequence[Step]) -> Steps:
         """So many interrupts of so many completions, by how many commands are in flight."""
-        in_flight = of_vcpu(self._in_flight, VCPU)
+        in_flight = self._own_in_flight.of(VCPU)
         turn = self._cell("completion of the round").of(VCPU)
         yield let(TURNS, 1)
         yield let(ROUND, in_flight, "//", 8)

@@ -106,6 +106,18 @@ class Rings(Completions):
         return self._cell("in flight", self._per_vcpu)
 
     @property
+    def _own_in_flight(self) -> Cell:
+        """In a queue of the whole guest's a vCPU's own are counted apart.
+
+        Others' requests bring it no interrupt, so that they must not hold back its last one.
+        """
+        return self._in_flight if self._per_vcpu else self._cell("in flight of the vCPU")
+
+    @property
+    def _counts_own(self) -> bool:
+        return self.interrupt_ratio is not None and not self._per_vcpu
+
+    @property
     def _ring(self) -> Queue:
         return self._queue("available ring")
 
@@ -133,6 +145,8 @@ class Rings(Completions):
             *host.sleep_on(self._returned, WAIT_DESCRIPTOR),
         ]
         yield when(in_flight, ">=", self.depth, wait, [let(in_flight, in_flight, "+", 1)])
+        if self._counts_own:
+            yield let(self._own_in_flight, self._own_in_flight, "+", 1)
         yield spend(GATHER, host.cost("gather"))
 
     def _make_available(self) -> Steps:
@@ -215,6 +229,9 @@ class Rings(Completions):
         in_flight = of_vcpu(self._in_flight, VCPU)
         hand_over: list[Step] = [let(starved, starved, "-", 1), put(returned, 0)]
         yield when(starved, ">", 0, hand_over, [let(in_flight, in_flight, "-", 1)])
+        if self._counts_own:
+            own = self._own_in_flight.of(VCPU)
+            yield let(own, own, "-", 1)
         yield from self._complete(host)
 
     def _book_wait(self) -> Steps:

@@ -8,7 +8,6 @@ asked for, replications go on until it is reached, or the budget is not enough.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from vmexit_sim.engine import EngineName
 from vmexit_sim.scenario import Opened
@@ -18,6 +17,7 @@ from vmexit_sim.statistics import (
 )
 from vmexit_sim.study.outcome import BlockOutcome, Comparison, PolicyOutcome
 from vmexit_sim.study.replication import Progress, Runner
+from vmexit_sim.study.threads import threads
 
 LARGEST_BUDGET = 1_000
 """Replications after which sequential stopping gives up, if the user does not say."""
@@ -48,7 +48,7 @@ def compare(
     Raises:
         SimulationError: a deadlock.
     """
-    with ThreadPoolExecutor(jobs) as pool:
+    with threads(jobs) as pool:
         blocks = [
             _compare_block(Runner(opened, block, engine, pool, progress), precision, budget)
             for block in opened.blocks

@@ -12,7 +12,7 @@ different values meet the same draws. What is run is plain data, so any executor
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +30,7 @@ from vmexit_sim.study.metrics import refuse_unknown
 from vmexit_sim.study.outcome import Samples
 from vmexit_sim.study.sweep.factor import Quantity, quantity
 from vmexit_sim.study.sweep.study_file import inlined
+from vmexit_sim.study.threads import threads
 
 NESTING = ("nesting.forward", "nesting.l1_exit")
 """Costs of a nested platform that no scenario can state; a template can set them all the same."""
@@ -246,7 +247,7 @@ def sample_all(runs: Iterable[Run], executor: Executor) -> list[Sampled]:
 
 def workers(executor: Executor | None, jobs: int) -> AbstractContextManager[Executor]:
     """An executor to use: the caller's, which stays open, or so many threads."""
-    return nullcontext(executor) if executor is not None else ThreadPoolExecutor(jobs)
+    return nullcontext(executor) if executor is not None else threads(jobs)
 
 
 def _canonical(place: str) -> str:

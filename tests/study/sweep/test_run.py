@@ -262,7 +262,7 @@ def test_a_sweep_that_is_killed_again_and_again_loses_nothing() -> None:
     benchmark = importlib.util.module_from_spec(spec)
     sys.modules["benchmark_sweeps"] = benchmark
     spec.loader.exec_module(benchmark)
-    survived = benchmark.survive(60, 3, accesses=50, replications=2, processes=0, engine="simpy")
+    survived = benchmark.survive(60, 2, accesses=50, replications=2, processes=0, engine="simpy")
     assert (survived.lost, survived.again) == (0, 0)
     assert survived.stored == sorted(survived.stored)
     assert survived.outcome == {

@@ -105,7 +105,7 @@ def test_which_workload_a_guest_is_can_be_varied(scenario: Any) -> None:
 
 
 def test_names_are_relative_to_the_file_that_states_them(tmp_path: Path) -> None:
-    """The scenario lies in one folder, the study in another, and each has files beside it."""
+    """The scenario lies in a folder beside the study, and each has files beside it."""
     rules = '[[rules]]\nside = "host"\nmechanism = "hypercall"\n'
     workload = (
         'kind = "spread"\noperations = {}\nbetween = "1 us"\nread_share = 1\nspace = "mmio"\n'
@@ -114,15 +114,15 @@ def test_names_are_relative_to_the_file_that_states_them(tmp_path: Path) -> None
     written(tmp_path / "a/guest.toml", workload.format(3))
     written(tmp_path / "a/s.toml", 'platform = "ideal"\npolicies = ["./near.toml"]\n'
             '[[blocks]]\nguest = { workload = "./guest.toml" }\n')  # fmt: skip
-    written(tmp_path / "b/far.toml", f'title = "far"\n{rules}')
-    written(tmp_path / "b/guest.toml", workload.format(7))
-    (tmp_path / "b/qemu-like.toml").write_text(
+    written(tmp_path / "far.toml", f'title = "far"\n{rules}')
+    written(tmp_path / "guest.toml", workload.format(7))
+    (tmp_path / "qemu-like.toml").write_text(
         (Path(__file__).parents[3] / "models/devices/qemu.toml").read_text()
     )
-    (tmp_path / "b/times.csv").write_text("ps\n5\n7\n")
+    (tmp_path / "times.csv").write_text("ps\n5\n7\n")
     path = written(
-        tmp_path / "b/study.toml",
-        'scenario = "../a/s.toml"\n'
+        tmp_path / "study.toml",
+        'scenario = "a/s.toml"\n'
         '[set]\ndevices = "./qemu-like.toml"\n'
         'costs = { item = { kind = "empirical", file = "times.csv", column = "ps" } }\n'
         '[factors]\npolicies = [["./far.toml"]]\n"blocks.0.guest.workload" = ["./guest.toml"]\n',
@@ -133,12 +133,26 @@ def test_names_are_relative_to_the_file_that_states_them(tmp_path: Path) -> None
     assert opened.platform.costs.item.value.mean_ps == 6
     assert opened.blocks[0].workloads[1.0].operations == 7
     assert made.points[0].values["blocks.0.guest.workload"] == "./guest.toml"
-    plainer = written(tmp_path / "b/plain.toml",
-                      'scenario = "../a/s.toml"\n[factors]\ncpus = [1]\n')  # fmt: skip
+    plainer = written(tmp_path / "plain.toml",
+                      'scenario = "a/s.toml"\n[factors]\ncpus = [1]\n')  # fmt: skip
     made = plan(load_study(str(plainer))[0], plainer)
     opened = made.opened(made.points[0])
     assert opened.policies[0].title == "near"
     assert opened.blocks[0].workloads[1.0].operations == 3
+
+
+def test_a_study_opens_nothing_outside_its_folder(tmp_path: Path) -> None:
+    written(tmp_path / "guest.toml", 'kind = "bar_sizing"\n')
+    for keys in (
+        'scenario = "../guest.toml"\n',
+        'scenario = "spread"\n[set]\n"blocks.0.guest.workload" = "../guest.toml"\n',
+        'scenario = "spread"\n[set]\nblocks = [{ guest = { table = "/etc/passwd" } }]\n',
+        'scenario = "spread"\n[set]\nplatform = "../guest.toml"\n',
+    ):
+        path = written(tmp_path / "b/study.toml", f"{keys}[factors]\ncpus = [1]\n")
+        with pytest.raises(InputError, match=r"study\.toml: .*leaves the folder of the file"):
+            made = plan(load_study(str(path))[0], path)
+            made.opened(made.points[0])
 
 
 @pytest.mark.parametrize(

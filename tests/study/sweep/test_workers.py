@@ -293,7 +293,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
 def test_an_interrupt_ends_the_parent_and_its_workers_at_once(tmp_path: Path) -> None:
     parent, pids = parent_with_workers(tmp_path)
     os.killpg(parent.pid, signal.SIGINT)  # as a terminal does it, to all of them
-    _, said = parent.communicate(timeout=10)
+    _, said = parent.communicate(timeout=30)
     assert parent.returncode != 0
     assert said.decode().count("Traceback") == said.decode().count("KeyboardInterrupt") == 1
     wait_until(lambda: not any(is_alive(pid) for pid in pids), 5)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -15,6 +14,7 @@ from vmexit_sim.statistics import Estimate
 from vmexit_sim.streams import Streams
 from vmexit_sim.study.outcome import Comparison, PolicyOutcome
 from vmexit_sim.study.replication import EXACT_ROWS, lowered_for, run_once
+from vmexit_sim.study.threads import threads
 from vmexit_sim.study.twin.case import Case, Said
 from vmexit_sim.study.twin.closed_loop import closed_loop
 from vmexit_sim.study.twin.open_loop import stated_laws
@@ -139,7 +139,7 @@ def _twins(
     once = partial(
         run_once, opened, lowered, block, keep_rows=keeps_rows, engine=engine
     )  # fmt: skip
-    with ThreadPoolExecutor(jobs) as pool:
+    with threads(jobs) as pool:
         runs = list(pool.map(once, replications))
     case = Case(
         opened=opened, block=block, outcome=outcome, lowered=lowered, demands=demands, own=own,
