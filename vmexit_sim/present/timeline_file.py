@@ -21,6 +21,7 @@ from vmexit_sim import __version__
 from vmexit_sim.measure.tracer import Posted, Slice
 from vmexit_sim.output import write_whole
 from vmexit_sim.present.timeline_summary import about
+from vmexit_sim.program import Program
 from vmexit_sim.steps import Role
 from vmexit_sim.study.timeline import AccessFacts, Beside, Timeline
 from vmexit_sim.units import MICROSECOND
@@ -97,19 +98,13 @@ class _Process:
         posts = list(timeline.posts())
         pieces: list[list[Slice]] = [[] for _ in self.program.actors]
         for piece in timeline.slices():
-            if not self._is_idle(piece):
+            if not is_gap(timeline, piece):
                 pieces[piece.actor].append(piece)
         for actor, own in enumerate(pieces):
             yield from self._thread(actor, own, posts)
         yield from self._posted(posts)
         yield from self._outstanding(posts)
         yield from self._queues()
-
-    def _is_idle(self, piece: Slice) -> bool:
-        """Whether a thread of the host, or a timer, waits for work: a gap in its line."""
-        if piece.kind != "stage" or self.program.actors[piece.actor].is_vcpu:
-            return False
-        return self.timeline.recorder.stage(piece.what).role is Role.GUEST
 
     def _thread(self, actor: int, pieces: list[Slice], posts: list[Posted]) -> Iterator[str]:
         """Slices of an actor, and the ends of flows, in the order in which they happened."""
@@ -201,13 +196,9 @@ class _Process:
 
     def _queues(self) -> Iterator[str]:
         """How many wait for each lock, how many items are in each mailbox."""
-        names = [queue.name for queue in self.program.queues]
         for change in self.timeline.changes():
-            queue = self.program.queues[change.queue]
-            name = queue.name
-            if queue.per_vcpu:
-                name += f" of {self.program.actors[change.queue - names.index(queue.name)].name}"
-            what = "waiting" if queue.tokens else "items"
+            what = "waiting" if self.program.queues[change.queue].tokens else "items"
+            name = queue_name(self.program, change.queue)
             yield self._counter(change.time, name, what, change.length)
 
     def _counter(self, time: int, name: str, what: str, value: int) -> str:
@@ -234,6 +225,22 @@ def _real_guest(pid: int, first_tid: int, beside: Beside, offset: int) -> Iterat
         tid = tids[own.thread]
         yield _event("B", pid, tid, begin + offset, own.reason, "exit", args)
         yield _event("E", pid, tid, end + offset)
+
+
+def is_gap(timeline: Timeline, piece: Slice) -> bool:
+    """Whether a thread of the host, or a timer, waits for work: a gap in its line."""
+    if piece.kind != "stage" or timeline.recorder.program.actors[piece.actor].is_vcpu:
+        return False
+    return timeline.recorder.stage(piece.what).role is Role.GUEST
+
+
+def queue_name(program: Program, place: int) -> str:
+    """A queue's name; of those that every vCPU has, whose it is."""
+    name = program.queues[place].name
+    if not program.queues[place].per_vcpu:
+        return name
+    first = next(number for number, queue in enumerate(program.queues) if queue.name == name)
+    return f"{name} of {program.actors[place - first].name}"
 
 
 def title(facts: AccessFacts | None) -> str:
