@@ -23,7 +23,24 @@ settings.register_profile(
 )
 settings.load_profile("default")
 
+# For pytest's workers, which start after this is read: two of them with two threads each for every
+# small matrix take ten times as long on a busy machine.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 os.environ.pop("COLUMNS", None)  # tables as a pipe gets them, not as a test runner's terminal
+
+if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
+    # Kernels run as Python, so that coverage and mutants see into them. What Numba's intrinsics
+    # emit for LLVM is said once more in Python.
+    from vmexit_sim.engine import kernel, reduction
+
+    def _earlier(time: int, ticket: int, other_time: int, other_ticket: int) -> tuple[int, int]:
+        return min((time, ticket), (other_time, other_ticket))
+
+    def _leading_zeros(value: int) -> int:
+        return 64 - int(value).bit_length()
+
+    kernel._earlier, reduction._leading_zeros = _earlier, _leading_zeros
 
 OnBoth = Callable[[Lowered, Workload], RunResult]
 

@@ -254,7 +254,7 @@ RANDOM = {
 }
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(straight_policies(), guests(), st.booleans())
 def test_a_walk_says_what_the_engine_records(
     policy: Policy, table: AccessTable, is_random: bool

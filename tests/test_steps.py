@@ -421,16 +421,29 @@ def test_an_access_number_tells_vcpu_and_place() -> None:
     assert column(result, "stage: work") == [0, 1, 2]
 
 
-def test_a_deadlock_says_who_waits_for_whom() -> None:
+@pytest.mark.parametrize("engine", ["simpy", "compiled"])
+def test_a_deadlock_says_who_waits_for_whom(engine: str) -> None:
     other = Queue("other lock", tokens=1)
     one = [acquire(LOCK, WAIT), spend(WORK, 1_000_000), acquire(other, WAIT)]
     two = [acquire(other, WAIT), spend(WORK, 2_000_000), acquire(LOCK, WAIT)]
     with pytest.raises(SimulationError) as caught:
-        tried(by_vcpu(one, two), **one_each([0, 0]))
+        tried(by_vcpu(one, two), engine=engine, **one_each([0, 0]))
     said = str(caught.value)
     assert said.startswith("deadlock at 2 µs: ")
     assert "vCPU 0 waits for 'other lock', held by vCPU 1" in said
     assert "vCPU 1 waits for 'the lock', held by vCPU 0" in said
+
+
+def test_engines_say_the_same_of_a_line_that_nobody_serves() -> None:
+    # vCPU 0 stands behind vCPU 1, so it is in the midst of the line.
+    late, early = [spend(WORK, 500), take(BOX, WAIT)], [take(BOX, WAIT)]
+    said = []
+    for engine in ("simpy", "compiled"):
+        with pytest.raises(SimulationError) as caught:
+            tried(by_vcpu(late, early, late), engine=engine, **one_each([0, 0, 7]))
+        said.append(str(caught.value))
+    assert said[0] == said[1]
+    assert [said[0].count(f"vCPU {number} waits for 'box'") for number in range(3)] == [1, 1, 1]
 
 
 def test_waiting_for_what_nobody_brings_is_a_deadlock() -> None:

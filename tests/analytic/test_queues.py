@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import gammainc, gammaincc
 
@@ -78,6 +78,7 @@ def test_m_m_c_waits_as_the_birth_death_chain_does(servers: int, load: float) ->
     assert analytic.mmc_wait(load * servers / 3.0, 3.0, servers) == pytest.approx(exact, rel=1e-9)
 
 
+@settings(max_examples=30)
 @given(
     weights=st.lists(st.floats(0.05, 1), min_size=1, max_size=5),
     load=st.floats(0.05, 0.8),

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from numba.core.config import DISABLE_JIT
 
 from vmexit_sim import engine
 from vmexit_sim.engine import compiled_engine, jit
@@ -70,6 +71,7 @@ def test_where_no_cache_can_be_written_the_code_is_compiled_all_the_same(
     assert jit.compiled(lambda x: x + 1)(41) == 42
 
 
+@pytest.mark.skipif(bool(DISABLE_JIT), reason="about Numba's own objects")
 def test_a_cache_that_cannot_be_written_after_all_is_done_without(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -76,6 +76,18 @@ def test_a_platform_takes_from_what_it_extends_what_it_does_not_state(tmp_path: 
     assert mine.costs.item == base.costs.item
 
 
+def test_a_platform_adds_its_measurements_to_those_of_what_it_extends(tmp_path: Path) -> None:
+    measured = '[measurements.{0}]\nmean = "{1} us"\nerror = "1 ns"\nn = 5\n'
+    plain = 'extends = "{}"\ntitle = "t"\nabout = "t"\n'
+    base, own, none = (tmp_path / f"{name}.toml" for name in ("base", "own", "none"))
+    base.write_text(plain.format("ideal") + measured.format("a", 1) + measured.format("b", 2))
+    own.write_text(plain.format("base.toml") + measured.format("b", 3) + measured.format("c", 4))
+    none.write_text(plain.format("base.toml"))
+    means = {name: m.mean / 1e6 for name, m in load_platform(str(own)).measurements.items()}
+    assert means == {"a": 1, "b": 3, "c": 4}
+    assert set(load_platform(str(none)).measurements) == {"a", "b"}
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -51,6 +51,23 @@ def test_small_values_are_exact(value: int) -> None:
     assert sketch_of([value] * 3).quantile(0.5) == value
 
 
+def test_the_last_bucket_is_the_largest_values() -> None:
+    assert bucket(2**63 - 1) == BUCKETS - 1
+
+
+def test_the_bound_is_reached_and_no_larger() -> None:
+    assert abs(middle_of(bucket(2**62)) - 2**62) == pytest.approx(RELATIVE_ERROR * 2**62)
+
+
+def test_the_first_bucket_of_two_values_stands_for_their_mean() -> None:
+    assert bucket(2 * STEPS) == bucket(2 * STEPS + 1) == 2 * STEPS
+    assert middle_of(2 * STEPS) == 2 * STEPS + 0.5
+
+
+def test_counts_are_the_integers_that_compiled_code_counts_into() -> None:
+    assert Sketch().counts.dtype == Sketch().stats.dtype == np.int64
+
+
 @pytest.mark.parametrize("value", [0, 1, STEPS, 2**53, 2**53 + 1, 2**62 - 1, 2**62, 2**63 - 1])
 def test_extreme_values_are_counted(value: int) -> None:
     sketch = sketch_of([value])

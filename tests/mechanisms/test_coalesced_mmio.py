@@ -80,6 +80,20 @@ def test_169_writes_exit_lightly_and_the_170th_goes_to_user_space_and_drains(wri
     assert ran.column("done")[:170] == sorted(ran.column("done")[:170])
 
 
+def test_an_address_that_finds_the_ring_full_has_the_device_at_work_once(writes: Any) -> None:
+    # A ring for one write. The address goes to user space and drains it; the data work there.
+    ran = writes(2, {"entries": 2}, space=[Space.MMIO, Space.PCI_CONFIG], write=[1, 0],
+                 emulate=[3 * US, 5 * US])  # fmt: skip
+    assert ran.stages(1)["to user space"] == 2 * 50 * US
+    assert ran.stages(1)["ring item"] == 6 * US
+    assert ran.stages(1)["device emulation"] == (3 + 5) * US
+
+
+def test_the_ring_is_listed_by_its_size(writes: Any) -> None:
+    names = [use.name for use in writes(3, {"entries": 3}).result.resources]
+    assert "coalescing ring of 3" in names
+
+
 def test_the_first_write_behind_a_full_ring_finds_it_empty(writes: Any) -> None:
     ran = writes(8, {"entries": 3})
     assert to_user(ran) == [2, 5, 7]
@@ -113,6 +127,22 @@ def test_whose_access_drains(writes: Any, parameters: dict[str, Any], drains: bo
     ran = writes(3, parameters, devices=("nvme", "ahci"), device=[0, 1, 0], write=[1, 0, 0])
     assert ("ring item" in ran.stages(1)) is drains
     assert ("ring item" in ran.stages(2)) is not drains
+
+
+def test_a_device_in_port_space_is_a_region_of_its_own(writes: Any) -> None:
+    columns = {"space": Space.PORT_IO, "devices": ("nvme", "ahci"), "device": [0, 1, 0]}
+    ran = writes(3, write=[1, 0, 0], **columns)
+    assert "ring item" not in ran.stages(1)
+    assert "ring item" in ran.stages(2)
+
+
+def test_config_space_in_memory_is_its_functions_region_and_not_the_config_ports(
+    writes: Any,
+) -> None:
+    columns = {"space": Space.PCI_CONFIG, "devices": ("nvme", "ahci"), "device": [0, 1, 0]}
+    ran = writes(3, write=[1, 0, 0], flags=Flag.ECAM, **columns)
+    assert "ring item" not in ran.stages(1)
+    assert "ring item" in ran.stages(2)
 
 
 def test_an_access_of_any_device_that_coalesces_drains_the_whole_ring(writes: Any) -> None:

@@ -174,3 +174,19 @@ def test_the_more_is_in_flight_the_fewer_completions_interrupt(
 def test_parameters_that_do_not_fit_are_refused(parameters: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
         make_mechanism(polled(**parameters))
+
+
+@pytest.mark.parametrize("queues", ["vcpu", "guest"])
+def test_a_vcpu_that_sleeps_is_interrupted_whatever_others_have_in_flight(
+    run_by: Any, queues: str
+) -> None:
+    # One vCPU waits for each of its six requests; the other keeps the ring of eight full. Were all
+    # eight counted, one of four completions would not interrupt.
+    mechanism = polled(
+        queues=queues, depth=8, waiting="sleep", interrupt_ratio="commands_in_flight"
+    )
+    n = 6 + 200
+    ran = run_by(mechanism, n, platform="ideal", costs=COSTS, space=Space.DOORBELL, write=1,
+                 vcpu=[0] * 6 + [1] * 200, emulate=100 * US,
+                 needed_by=[1, 2, 3, 4, 5, 6] + [-1] * 200)  # fmt: skip
+    assert len(ran.column("done")) == n

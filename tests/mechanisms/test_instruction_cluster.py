@@ -85,6 +85,15 @@ def test_the_reason_is_that_of_the_first(clustered: Any) -> None:
     assert clustered(2, **apic).exits == {"APIC_ACCESS": 1}
 
 
+def test_translated_in_the_kernel_a_load_is_completed_there_behind_user_space(
+    clustered: Any,
+) -> None:
+    ran = clustered(2, location="user", space=Space.MMIO)
+    assert ran.stages(1) == {
+        "dispatch": 4 * US, "decode": 5 * US, "to user space": 40 * US, "back to kernel": 56 * US,
+    }  # fmt: skip
+
+
 def test_translated_in_the_kernel_each_access_goes_to_user_space_by_itself(clustered: Any) -> None:
     ran = clustered(2, location="user")
     assert ran.column("stall") == [133 * US, 93 * US]

@@ -73,6 +73,7 @@ def test_pci_testdev_in_cycles(
 
 def test_a_doorbell_of_no_length_is_not_decoded(rung: Any) -> None:
     fast = {"match": "wildcard", "zero_length": True}
+    assert rung(1, fast).stages()["dispatch"] == 2 * US
     assert "decode" not in rung(1, fast).stages()
     assert rung(1, {"match": "wildcard"}).stages()["decode"] == 3 * US
     ports = rung(1, fast, space=Space.PORT_IO)

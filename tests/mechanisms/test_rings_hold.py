@@ -134,7 +134,7 @@ def held(result: RunResult, table: AccessTable, stated: dict[str, Any]) -> None:
         assert not {"EXTERNAL_INTERRUPT", "APIC_ACCESS"} & {e.reason for e in result.exits}
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(table=guests(), stated=mechanisms(), idle=st.sampled_from(IDLE))
 def test_stages_sum_requests_keep_their_order_and_engines_agree(
     table: AccessTable, stated: dict[str, Any], idle: dict[str, Any]
@@ -144,7 +144,7 @@ def test_stages_sum_requests_keep_their_order_and_engines_agree(
     held(both(policy, table), table, stated)
 
 
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(
     table=guests(), stated=mechanisms(), idle=st.sampled_from(IDLE), cpus=st.integers(2, 3)
 )  # fmt: skip
@@ -159,7 +159,7 @@ def test_all_is_done_where_threads_share_cpus(
     held(result, table, stated)
 
 
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(table=guests(), one=mechanisms(), other=mechanisms())
 def test_two_mechanisms_with_rings_and_a_batch_live_side_by_side(
     table: AccessTable, one: dict[str, Any], other: dict[str, Any]

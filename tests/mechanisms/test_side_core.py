@@ -114,6 +114,17 @@ def test_a_core_without_work_goes_off_and_is_kicked_on(polled: Any) -> None:
     assert use(ran, ": core").busy == 50 * US  # the run ends at 163, before it is on again
 
 
+def test_a_core_that_was_kicked_on_goes_off_again_after_the_same_time(polled: Any) -> None:
+    # On from 173 as above, at work until 188, off at 238; the second kick comes at 595.
+    ran = polled(2, {"idle_off": "50 us"}, compute=[100 * US, 400 * US], emulate=5 * US)
+    assert ran.exits == {"EPT_MISCONFIG": 2}
+    assert use(ran, ": core").busy == (50 + 65) * US
+
+
+def test_a_core_is_called_what_it_is(polled: Any) -> None:
+    assert use(polled(1), ": core").name.startswith("side core")
+
+
 @pytest.mark.parametrize(("per_second", "kicks"), [(1_000, 1), (20_000, 5)])
 def test_a_core_is_turned_on_by_kicks_that_come_fast_enough(
     polled: Any, per_second: int, kicks: int

@@ -67,6 +67,7 @@ def test_a_run_of_less_than_a_value_for_each_part_has_no_interval(n: int) -> Non
     assert estimate.method == "batch means, too short"
     assert estimate.half_width == math.inf
     assert estimate.value == (n - 1) / 2
+    assert (estimate.confidence, estimate.unit) == (0.95, "ps")
 
 
 def test_a_constant_run_has_an_interval_of_no_width() -> None:

@@ -53,6 +53,16 @@ def test_a_means_interval_moves_with_its_values_and_not_with_their_order(
 
 
 @given(SAMPLES)
+def test_the_opposite_quantity_has_the_mirrored_interval(values: list[float]) -> None:
+    plain, opposite = mean(values), mean([-value for value in values])
+    other = -plain
+    for own, expected in ((other.value, opposite.value), (other.low, opposite.low),
+                          (other.high, opposite.high)):  # fmt: skip
+        assert own == pytest.approx(expected, rel=1e-9, abs=1e-6)
+    assert -other == plain
+
+
+@given(SAMPLES)
 def test_more_confidence_takes_a_wider_interval(values: list[float]) -> None:
     narrow, wide = mean(values, confidence=0.9), mean(values, confidence=0.99)
     assert wide.low <= narrow.low <= narrow.value <= narrow.high <= wide.high
@@ -91,6 +101,15 @@ def test_json_has_no_number_that_json_has_not() -> None:
     }  # fmt: skip
 
 
+def test_json_has_every_number_that_there_is() -> None:
+    assert mean([1, 2, 3, 4, 5], confidence=0.9).as_json() == {
+        "value": 3.0, "low": pytest.approx(1.4926, abs=1e-4),
+        "high": pytest.approx(4.5074, abs=1e-4), "n": 5,
+        "confidence": 0.9, "method": "t", "unit": "ps",
+    }  # fmt: skip
+    assert (exact(5.0).unit, exact(5.0, "1").unit) == ("ps", "1")
+
+
 @pytest.mark.parametrize(
     ("estimate", "text"),
     [
@@ -99,6 +118,7 @@ def test_json_has_no_number_that_json_has_not() -> None:
         (mean([19852, 19852], unit="1"), "19,852 ± 0 (95 %, 2 reps)"),
         (exact(3.5, "accesses/s"), "3.5 accesses/s (exact)"),
         (exact(0.25, "1"), "0.25 (exact)"),
+        (exact(1.0 * MICROSECOND), "1 µs (exact)"),
         (Estimate(13.6 * MICROSECOND, 13.36e6, 13.84e6, 30, "t"),
          "13.60 ± 0.24 µs (95 %, 30 reps)"),
         (Estimate(1.5, 1.25, 1.75, 8, "paired t", 0.99, "1"), "1.50 ± 0.25 (99 %, 8 reps)"),

@@ -111,6 +111,10 @@ def test_a_tiny_difference_takes_very_many_more() -> None:
     )
 
 
+def test_a_difference_far_below_its_spread_has_no_forecast() -> None:
+    assert compare_pair([0.0] * 3, [-1.0, 1.0, 1e-310]).more_replications is None
+
+
 def test_a_ratio_is_that_of_the_means() -> None:
     assert paired_ratio([1.0, 3.0], [4.0, 4.0]).value == 2.0
     assert paired_ratio([1.0, 3.0], [1.0, 3.0]).value == 1.0
@@ -126,6 +130,18 @@ def test_a_ratio_has_no_unit(pairs: list[tuple[int, int]], scale: int) -> None:
     plain = paired_ratio(first, second)
     other = paired_ratio([scale * a for a in first], [scale * b for b in second])
     assert (other.low, other.high) == (pytest.approx(plain.low), pytest.approx(plain.high))
+
+
+def test_a_pair_says_with_which_confidence_and_in_which_unit() -> None:
+    first, second = [1.0, 2.0, 4.0], [2.0, 5.0, 4.0]
+    compared = compare_pair(first, second, confidence=0.8, unit="")
+    assert compared.difference == paired_difference(first, second, confidence=0.8, unit="")
+    assert (compared.difference.confidence, compared.difference.unit) == (0.8, "")
+    assert (compared.first, compared.second) == ("", "")
+    assert compare_pair(first, second).difference.unit == "ps"
+    for own, other in (([1.0], [2.0]), (first, second), ([0.0, 0.0], first[:2])):
+        ratio = paired_ratio(own, other, confidence=0.8)
+        assert (ratio.n, ratio.confidence, ratio.unit) == (len(own), 0.8, "1")
 
 
 @pytest.mark.parametrize("call", [paired_difference, paired_ratio, compare_pair])

@@ -32,9 +32,10 @@ def test_six_are_the_fewest_whose_extremes_cover_95_percent() -> None:
 
 @pytest.mark.parametrize("n", [2, 5])
 def test_too_few_for_a_median_are_unbounded(n: int) -> None:
-    estimate = median(list(range(n)))
+    estimate = median(list(range(n)), confidence=0.99, unit="1")
     assert (estimate.low, estimate.high) == (-math.inf, math.inf)
     assert (estimate.n, estimate.method) == (n, "order statistics")
+    assert (estimate.confidence, estimate.unit) == (0.99, "1")
 
 
 def test_a_medians_ends_by_hand() -> None:
@@ -108,6 +109,7 @@ def test_too_few_values_for_a_quantile_are_refused() -> None:
     for q in (0.999, 0.001):
         estimate = batch_quantile(values, q)
         assert estimate.method == "batch quantiles, too short"
+        assert (estimate.n, estimate.confidence, estimate.unit) == (8, 0.95, "ps")
         assert (estimate.low, estimate.high) == (-math.inf, math.inf)
         assert estimate.value == pytest.approx(np.quantile(values, q), rel=0.1)
 
@@ -138,5 +140,5 @@ def test_a_lower_quantile_is_the_mirror_image_of_an_upper_one() -> None:
 
 @pytest.mark.parametrize("q", [0.0, 1.0, -0.5, 99.0])
 def test_what_is_no_quantile_is_an_input_error(q: float) -> None:
-    with pytest.raises(InputError, match="not a quantile"):
+    with pytest.raises(InputError, match=r"q: .*is not a quantile; give 0\.99"):
         batch_quantile([1.0, 2.0], q)

@@ -43,6 +43,43 @@ def test_the_best_by_just_the_indifference_is_chosen_as_often_as_stated(
     assert share >= confidence - 3.1 * math.sqrt(confidence * (1 - confidence) / 400)
 
 
+def still_alive(results: np.ndarray, indifference: float, confidence: float) -> set[int]:
+    """Who is left of KN++ after results [replication, policy], the smallest being the best.
+
+    Written from Kim and Nelson (2006), section 4: policy i goes if for some l the sum of X_i - X_l
+    over r replications is above r W(r), W(r) = max(0, d/(2cr) (h² S²/d² - r)), c = 1,
+    h² = 2 eta (r - 1), eta = ((2 error)^(-2/(r - 1)) - 1) / 2; errors are split over k - 1 rivals.
+    """
+    alive, (_, k) = set(range(results.shape[1])), results.shape
+    for r in range(10, len(results) + 1):
+        eta = ((2 * (1 - confidence) / (k - 1)) ** (-2 / (r - 1)) - 1) / 2
+        gone = set()
+        for i in alive:
+            for other in alive - {i}:
+                of = results[:r, i] - results[:r, other]
+                h2_s2 = 2 * eta * (r - 1) * of.var(ddof=1)
+                region = max(0, indifference / (2 * r) * (h2_s2 / indifference**2 - r))
+                if of.sum() > r * region:
+                    gone.add(i)
+        alive -= gone
+    return alive
+
+
+@pytest.mark.parametrize(("k", "confidence"), [(2, 0.95), (2, 0.8), (4, 0.9)])
+def test_policies_are_dropped_in_the_replication_that_the_published_rule_names(
+    k: int, confidence: float
+) -> None:
+    for seed in range(4):
+        results = np.random.default_rng(seed).normal(np.arange(k) / 2, 3.0, (60, k))
+        selection = Selection(NAMES[:k], 2.0, confidence)
+        for n, row in enumerate(results, 1):
+            selection.add(dict(zip(NAMES, row.tolist(), strict=False)))
+            alive = still_alive(results[:n], 2.0, confidence)
+            assert selection.alive == [NAMES[i] for i in sorted(alive)]
+            if selection.decided:
+                break
+
+
 def test_common_draws_save_replications() -> None:
     def replications(common: float) -> float:
         used = []
@@ -100,14 +137,16 @@ def test_what_all_have_in_common_decides_nothing(seed: int, k: int, shift: int) 
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "says"),
     [
-        {"names": []}, {"names": ["a", "a"]}, {"indifference": 0.0}, {"indifference": math.inf},
-        {"confidence": 1.0}, {"confidence": 0.2}, {"first": 1},
+        ({"names": []}, "names"), ({"names": ["a", "a"]}, "names"),
+        ({"indifference": 0.0}, "indifference: 0.*give more than 0"),
+        ({"indifference": math.inf}, "indifference"), ({"confidence": 1.0}, "less than 1"),
+        ({"confidence": 0.2}, "give 0.5 or more"), ({"first": 1}, "first.*give 2 or more"),
     ],
 )  # fmt: skip
-def test_what_cannot_select_is_an_input_error(arguments: dict[str, object]) -> None:
-    with pytest.raises(InputError):
+def test_what_cannot_select_is_an_input_error(arguments: dict[str, object], says: str) -> None:
+    with pytest.raises(InputError, match=says):
         Selection(**{"names": ["a", "b"], "indifference": 1.0, **arguments})  # type: ignore[arg-type]
 
 

@@ -83,6 +83,10 @@ def test_who_is_told_to_be_worse_is_left_out() -> None:
     assert best_set(samples, larger_is_better=True) == ["worse"]
 
 
+def test_a_difference_without_spread_is_told_however_small() -> None:
+    assert best_set({"a": [1.0, 2.0, 3.0], "b": [1.25, 2.25, 3.25]}) == ["a"]
+
+
 def test_one_replication_leaves_all() -> None:
     assert best_set({"a": [1.0], "b": [9.0]}) == ["a", "b"]
     assert best_set({"a": [1.0]}) == ["a"]

@@ -42,20 +42,23 @@ def test_a_precision_is_written_as_it_is_read(picoseconds: int, percent: Decimal
 
 
 @pytest.mark.parametrize(
-    "text", ["", "2", "%", "0%", "100%", "-1%", "0 us", "-2 us", "2 cycles", "2 apples", "1e9 s"]
+    "text",
+    ["", "2", "%", "0%", "100%", "-1%", "0 us", "-2 us", "2 cycles", "2 apples", "1e9 s", 2, None],
 )
 def test_what_is_no_precision_says_how_to_write_one(text: str) -> None:
-    with pytest.raises(InputError, match=r'is no precision .*; write for instance "2%"'):
+    with pytest.raises(InputError, match=r'is no precision .*; write for instance "2%"') as refused:
         Precision.parse(text)
+    assert refused.value.value == text
 
 
 @pytest.mark.parametrize(
-    "given_",
-    [{}, {"relative": 0.1, "absolute": 5}, {"relative": 1.0}, {"relative": 0.0}, {"absolute": 0},
-     {"relative": math.nan}],
+    ("given_", "mend"),
+    [({}, "a relative or"), ({"relative": 0.1, "absolute": 5}, "a relative or"),
+     ({"relative": 1.0}, "less than 1"), ({"relative": 0.0}, "more than 0"),
+     ({"absolute": 0}, ""), ({"relative": math.nan}, "more than 0")],
 )  # fmt: skip
-def test_exactly_one_positive_precision_is_given(given_: dict[str, float]) -> None:
-    with pytest.raises(InputError):
+def test_exactly_one_positive_precision_is_given(given_: dict[str, float], mend: str) -> None:
+    with pytest.raises(InputError, match=f"precision.*; give .*{mend}"):
         Precision(**given_)  # type: ignore[arg-type]
 
 
@@ -101,7 +104,7 @@ def test_replications_that_all_agree_are_precise_even_at_zero() -> None:
 
 def test_a_time_is_no_precision_of_a_ratio() -> None:
     for call in (Precision(absolute=5).is_met, Precision(absolute=5).more):
-        with pytest.raises(InputError, match="is a time, but the estimate is none"):
+        with pytest.raises(InputError, match=r"precision.*is a time, but the estimate is none"):
             call(found(1.5, 0.1, unit="1"))
 
 
