@@ -14,9 +14,7 @@ process; times are what a clock on the wall says.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -137,7 +135,7 @@ def qemu_log(path: Path, lines: int) -> None:
             line, found = timed[which]
             now = int(found[1]) * 10**6 + int(found[2]) + turn * (end - begin + 1)
             seconds, us = divmod(now, 10**6)
-            out.write(f"{line[:found.start()]}@{seconds}.{us:06}:{line[found.end():]}")
+            out.write(f"{line[: found.start()]}@{seconds}.{us:06}:{line[found.end() :]}")
 
 
 def kvm_log(path: Path, lines: int) -> None:

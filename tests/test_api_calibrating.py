@@ -50,7 +50,7 @@ def test_a_saved_calibration_is_a_platform_with_its_uncertainty(
 def test_what_it_is_given_is_checked(measured: Path, tmp_path: Path) -> None:
     with pytest.raises(vs.InputError, match="no file to calibrate from"):
         vs.calibrate()
-    with pytest.raises(vs.InputError, match=r"clock|frequency|unit"):
+    with pytest.raises(vs.InputError, match="is not a quantity"):
         vs.calibrate(measured, clock="fast")
     with pytest.raises(vs.InputError, match=r"end it with \.toml"):
         vs.calibrate(measured).save(tmp_path / "mine.txt")

@@ -135,7 +135,7 @@ def test_a_saved_table_is_a_recorded_guest(tmp_path: Path) -> None:
 def test_a_choice_that_leaves_nothing_says_what_there_is(tmp_path: Path) -> None:
     save_table(TABLE, tmp_path / "guest.parquet")
     block = {"guest": {"table": str(tmp_path / "guest.parquet")}, "only": ["doorbell"]}
-    with pytest.raises(InputError, match="leaves no access of .*guest.parquet; known: pci_config"):
+    with pytest.raises(InputError, match=r"leaves no access of .*guest\.parquet; known: pci_"):
         open_scenario(scenario(blocks=[block]))
 
 

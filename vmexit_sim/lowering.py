@@ -172,6 +172,8 @@ def lower(
         mechanism = rules[rule].mechanism
         _refuse_foreign(policy, mechanism, access)
         decided[mechanism] = (*decided.get(mechanism, ()), access)
+    # What random costs draw goes by their place in a routine: who decides nothing comes last.
+    mechanisms.sort(key=lambda mechanism: mechanism not in decided)
     host = Host(
         platform,
         vcpus=workload.vcpus,

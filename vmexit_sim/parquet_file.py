@@ -14,8 +14,8 @@ from typing import Any
 
 from vmexit_sim.errors import InputError
 
-LARGEST_TABLE = 4 * 2**30
-"""Most bytes that a table may unpack to."""
+LARGEST_TABLE = 8 * 2**30
+"""Most bytes that a table may unpack to: 100 million accesses are 7 GiB."""
 
 _INDEX = 4
 _WIDTHS = {"int8": 1, "uint8": 1, "bool": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4,

@@ -40,41 +40,37 @@ def parts_of(place: str) -> list[str]:
 
 
 def with_value(data: dict[str, Any], place: str, value: Any) -> dict[str, Any]:
-    """A copy of nested data in which a place holds another value.
+    """Nested data as it is, but that a place holds another value.
 
-    Tables that the place leads through are made if they are not there; lists are not.
+    Tables that the place leads through are made if they are not there; lists are not. What the
+    place does not lead through is shared with `data`, which is not changed.
 
     Raises:
         InputError: the place leads through something that has no such part.
     """
-    changed = deepcopy(data)
-    holders: list[Any] = [changed]
-    *way, last = parts_of(place)
-    for depth, key in enumerate(way):
-        walked = ".".join(way[:depth]) or None
-        holders = [part for holder in holders for part in _parts(holder, key, walked, place)]
-    for holder in holders:
-        _put(holder, last, value, ".".join(way) or None, place)
+    changed: dict[str, Any] = _with(data, parts_of(place), 0, value, place)
     return changed
 
 
-def _parts(holder: Any, key: str, walked: str | None, place: str) -> list[Any]:
-    """What stands at a key of a table, or at a place (or all) of a list."""
+def _with(holder: Any, parts: list[str], depth: int, value: Any, place: str) -> Any:
+    """A holder in which the place that begins at `depth` holds the value."""
+    key = parts[depth]
+    walked = ".".join(parts[:depth]) or None
+
+    def inner(part: Any) -> Any:
+        if depth + 1 == len(parts):
+            return deepcopy(value)
+        return _with(part, parts, depth + 1, value, place)
+
     if isinstance(holder, dict):
-        return [holder.setdefault(key, {})]
+        return {**holder, key: inner(holder.get(key, {}))}
     if isinstance(holder, list):
-        return [holder[number] for number in _indices(holder, key, walked, place)]
+        meant = _indices(holder, key, walked, place)
+        changed = list(holder)
+        for number in meant:
+            changed[number] = inner(holder[number])
+        return changed
     raise _dead_end(holder, key, walked, place)
-
-
-def _put(holder: Any, key: str, value: Any, walked: str | None, place: str) -> None:
-    if isinstance(holder, dict):
-        holder[key] = deepcopy(value)
-    elif isinstance(holder, list):
-        for number in _indices(holder, key, walked, place):
-            holder[number] = deepcopy(value)
-    else:
-        raise _dead_end(holder, key, walked, place)
 
 
 def _indices(holder: list[Any], key: str, walked: str | None, place: str) -> list[int]:
@@ -89,5 +85,7 @@ def _indices(holder: list[Any], key: str, walked: str | None, place: str) -> lis
 
 
 def _dead_end(holder: Any, key: str, walked: str | None, place: str) -> InputError:
-    return InputError(f"leads nowhere: {walked} is {holder!r}, which has no parts", key=place,
+    shown = repr(holder)
+    shown = shown if len(shown) <= 60 else f"{shown[:59]}…"
+    return InputError(f"leads nowhere: {walked} is {shown}, which has no parts", key=place,
                       value=key, mend="write it as a table, like {kind = …}")  # fmt: skip

@@ -50,7 +50,7 @@ ROWS = 48
 VCPUS = 8
 """Guests of more vCPUs are loaded, and not run."""
 
-MANY_POINTS = 2_000
+MANY_POINTS = 500
 """A study of more points is loaded, and its points are not worked out: that takes as long as it
 takes, some 0.1 ms a point, up to the bound of a million."""
 

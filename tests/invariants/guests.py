@@ -18,8 +18,10 @@ from vmexit_sim.scenario import Generator
 
 Stated = dict[str, Any]
 
-DEVICES = ("nvme", "pit", "e1000-mmio")
-"""In user space, in the kernel, and in user space once more."""
+DEVICES = ("nvme", "pit", "e1000-mmio", "apic-msi")
+"""In user space, in the kernel, in user space once more; the local APIC."""
+
+APIC = DEVICES.index("apic-msi")
 
 SPREAD_TIMES: list[Any] = [
     {"kind": "exponential", "mean": "1 us"},
@@ -56,8 +58,10 @@ ACCESSES: dict[str, Stated] = {
     },
     "IPI": {"space": Space.MSR, **WRITE, "address": 0x830, "kind": Kind.IPI, "targets": 2},
     "MSR read": {"space": Space.MSR, **READ, "address": 0x80B},
-    "local APIC write": {**MMIO, **WRITE, "address": 0xFEE0_0300, "flags": Flag.LOCAL_APIC},
-    "local APIC read": {**MMIO, **READ, "address": 0xFEE0_0300, "flags": Flag.LOCAL_APIC},
+    "local APIC write": {**MMIO, **WRITE, "address": 0xFEE0_0300, "device": APIC,
+                         "flags": Flag.LOCAL_APIC},
+    "local APIC read": {**MMIO, **READ, "address": 0xFEE0_0300, "device": APIC,
+                         "flags": Flag.LOCAL_APIC},
     "interrupt service, begin": {**MMIO, **READ, "flags": Flag.INTERRUPT,
                                  "kind": Kind.INTERRUPT_SERVICE},
     "interrupt service, end": {**MMIO, **WRITE, "flags": Flag.END_OF_INTERRUPT,
@@ -92,7 +96,7 @@ def tables(draw: st.DrawFn) -> Workload:
         rows = draw(st.lists(ROW, min_size=least, max_size=2 * least))
         for name, compute, emulate, needed, device, begins, after in rows:
             what = {"agent": Agent.KERNEL, "kind": Kind.NONE, "address": 0, "flags": 0,
-                    "targets": 0, **ACCESSES[name]}  # fmt: skip
+                    "targets": 0, "device": device, **ACCESSES[name]}  # fmt: skip
             is_needed = what.pop("needed", not what["write"]) and needed
             row = len(columns["vcpu"])
             consumer = row + needed if is_needed else NEVER
@@ -100,7 +104,7 @@ def tables(draw: st.DrawFn) -> Workload:
             operation += begins
             what |= {
                 "vcpu": vcpu, "operation": operation, "compute": compute * GRID,
-                "arrival": NEVER if after < 0 else arrival, "device": device,
+                "arrival": NEVER if after < 0 else arrival,
                 "emulate": emulate * GRID, "needed_by": consumer,
                 "needed_idiom": consumer + 2 if is_needed else NEVER,
             }  # fmt: skip

@@ -37,7 +37,7 @@ LONGEST = 24
 """Most characters of a value in an address."""
 
 _UNITS = (("s", SECOND), ("ms", MILLISECOND), ("us", MICROSECOND), ("ns", NANOSECOND))
-_NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,17})?(e-?[0-9]{1,2})?")
+_NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,17})?(e(-[0-9]{1,3}|[0-9]{1,2}))?")
 
 
 def read_value(unit: Unit, text: str) -> Value:

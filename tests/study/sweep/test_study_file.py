@@ -9,7 +9,7 @@ import pytest
 
 from vmexit_sim.configuration import checked
 from vmexit_sim.errors import InputError
-from vmexit_sim.scenario import checked_scenario
+from vmexit_sim.scenario import Opened, checked_scenario
 from vmexit_sim.study.sweep import Plan, Study, load_study, plan
 from vmexit_sim.study.sweep.study_file import COLUMNS
 
@@ -68,9 +68,11 @@ def test_a_study_changes_nothing_of_the_scenario_it_starts_from() -> None:
     study = checked(Study, {"scenario": SCENARIO, "factors": {"cpus": [1]}})
     plan(study)
     assert study.scenario == SCENARIO
-    first, second = planned().points
-    first.scenario["blocks"][0]["guest"]["vcpus"] = 99
-    assert "vcpus" not in second.scenario["blocks"][0]["guest"]
+    place = "blocks.0.guest.operations"
+    first, second = plan(checked(Study, {"scenario": SCENARIO, "factors": {place: [6, 7]}})).points
+    assert study.scenario == SCENARIO
+    made = [point.scenario["blocks"][0]["guest"]["operations"] for point in (first, second)]
+    assert made == [6, 7]
 
 
 def test_a_study_file_takes_its_name_from_the_file(tmp_path: Path) -> None:
@@ -151,8 +153,7 @@ def test_a_study_opens_nothing_outside_its_folder(tmp_path: Path) -> None:
     ):
         path = written(tmp_path / "b/study.toml", f"{keys}[factors]\ncpus = [1]\n")
         with pytest.raises(InputError, match=r"study\.toml: .*leaves the folder of the file"):
-            made = plan(load_study(str(path))[0], path)
-            made.opened(made.points[0])
+            _first_opened(path)
 
 
 @pytest.mark.parametrize(
@@ -190,3 +191,8 @@ def test_a_mistake_is_told_where_it_stands(text: str, says: str, tmp_path: Path)
 def test_no_factor_is_called_like_a_column_of_every_result(name: str) -> None:
     with pytest.raises(InputError, match="every result has a column of that name"):
         planned(factors={name: {"place": "cpus", "values": [1]}})
+
+
+def _first_opened(path: Path) -> Opened:
+    made = plan(load_study(str(path))[0], path)
+    return made.opened(made.points[0])

@@ -112,7 +112,8 @@ class Point:
     Attributes:
         number: its place in the design, from 0.
         values: of each factor, as files state them.
-        scenario: the scenario's data there.
+        scenario: the scenario's data there; points share what does not differ between them, so
+            it is to be read only.
     """
 
     number: int
