@@ -13,7 +13,7 @@ import mutators
 import pytest
 from formats import FORMATS, Finding, Format, attempt, case
 
-CASES = 100
+CASES = 80
 """Cases of each format."""
 
 RUN = 10

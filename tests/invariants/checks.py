@@ -11,7 +11,7 @@ import numpy as np
 from invariants.drawn import SEED, Drawn
 from invariants.watching import Wait, Watched
 
-from vmexit_sim.guest.table import NEVER, AccessTable, Flag
+from vmexit_sim.guest.table import NEVER, AccessTable
 from vmexit_sim.guest.workload import whole_table
 from vmexit_sim.lowering import VCPU_SHIFT
 from vmexit_sim.measure.records import LATENCIES, RunResult
@@ -265,15 +265,13 @@ def a_device_sees_a_vcpus_accesses_in_order(rows: Rows) -> None:
     """By one mechanism; and nothing overtakes a batch.
 
     By two mechanisms they may pass each other, and so do a write that has only signalled a thread
-    and a trap that follows it: an eventfd keeps the order of what it signals. The local APIC is the
-    kernel's and none of the device's, whatever the row says: it passes what waits in a ring.
+    and a trap that follows it: an eventfd keeps the order of what it signals.
     """
     done = rows.columns["done"]
-    local = rows.table.has(Flag.LOCAL_APIC)
     latest: dict[object, int] = {}
     for row, mechanism in enumerate(rows.mechanisms):
         signals = isinstance(mechanism, Ioeventfd) and rows.columns["posted"][row] >= 0
-        key = (rows.table.vcpu[row], rows.table.device[row], mechanism, signals, local[row])
+        key = (rows.table.vcpu[row], rows.table.device[row], mechanism, signals)
         assert latest.get(key, 0) <= done[row], mechanism
         latest[key] = int(done[row])
         if row and rows.table.vcpu[row] == rows.table.vcpu[row - 1]:
