@@ -42,7 +42,7 @@ from vmexit_sim.explorer.state import State, query_of, read_state
 
 log = logging.getLogger("vmexit_sim")
 
-FIRST = 0.09
+FIRST = 0.05
 """Seconds that a first answer may take; `answer.FEWEST` replications are run in any case."""
 
 SHARE = 0.05
