@@ -41,3 +41,17 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     except BaseException:  # interrupted, say
         partial.unlink(missing_ok=True)
         raise
+
+
+def write_content(path: Path, content: str | bytes) -> None:
+    """Write a file whole or not at all; text as UTF-8.
+
+    Raises:
+        InputError: it cannot be written; what was there before is still there.
+    """
+    data = content.encode() if isinstance(content, str) else content
+
+    def write(partial: Path) -> None:
+        partial.write_bytes(data)
+
+    write_whole(path, write)

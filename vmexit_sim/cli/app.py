@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -52,6 +54,20 @@ def check_parquet(path: Path, option: str) -> None:
     if path.suffix != ".parquet":
         raise InputError("is no Parquet file's name", key=option, value=str(path),
                          mend="end it with .parquet")  # fmt: skip
+
+
+def cores(jobs: int | None) -> int:
+    """How many run at a time; as many as there are cores, if the user does not say."""
+    return jobs or os.cpu_count() or 1
+
+
+@contextmanager
+def status() -> Iterator[Callable[[str], None]]:
+    """A line on standard error that says what is being done, while it is."""
+    from vmexit_sim.present import terminal
+
+    with terminal.console(stderr=True).status("starting") as shown:
+        yield shown.update
 
 
 def print_json(document: object) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +19,7 @@ from vmexit_sim.cli.app import (
     app,
     at_least,
     check_parquet,
+    cores,
     print_json,
 )
 from vmexit_sim.cli.changes import Changes
@@ -84,7 +84,7 @@ def compare(
 
     wanted = None if precision is None else Precision.parse(precision)
     opened = changes.opened(scenario, policy)
-    workers = jobs or os.cpu_count() or 1
+    workers = cores(jobs)
     with terminal.console(stderr=True).status("starting") as status:
         result = compare_policies(opened, status.update, engine=engine, jobs=workers,
                                   precision=wanted, budget=budget)  # fmt: skip
@@ -171,10 +171,10 @@ def run(
             print(f"{records}: {kept:,} accesses, a row each; times in ps")
     if perf is not None:
         from vmexit_sim.calibration.perf_text import perf_kvm_stat
-        from vmexit_sim.output import write_whole
+        from vmexit_sim.output import write_content
 
         text = perf_kvm_stat(results[0][1])
-        write_whole(perf, lambda partial: _write(partial, text))
+        write_content(perf, text)
     if json:
         from vmexit_sim.present import documents
 
@@ -189,10 +189,6 @@ def run(
     for block, result in results:
         terminal.console().print(run_report(opened, block, result))
         print()
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 @app.command
@@ -231,7 +227,7 @@ def analytic(
     from vmexit_sim.study.twin import twins
 
     opened = changes.opened(scenario, policy)
-    workers = jobs or os.cpu_count() or 1
+    workers = cores(jobs)
     with terminal.console(stderr=True).status("starting") as status:
         comparison = compare_policies(opened, status.update, engine=engine, jobs=workers)
         status.update("theory")

@@ -7,9 +7,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from vmexit_sim.cli.app import Engine, Json, Names, OptionalCount
+from vmexit_sim.cli.app import Engine, Json, Names, OptionalCount, cores, status
 from vmexit_sim.cli.changes import Changes
-from vmexit_sim.cli.picture import Picture, cores, figure_app, one_guest, status
+from vmexit_sim.cli.picture import Picture, figure_app, one_guest
 
 
 @figure_app.command

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from vmexit_sim.cli.app import Engine, OptionalCount, app
+from vmexit_sim.cli.app import Engine, OptionalCount, app, cores
 from vmexit_sim.errors import InputError
 
 LARGEST_PORT = 65_535
@@ -58,7 +58,7 @@ def explore(
     from vmexit_sim.explorer.state import State
 
     with listening(host, port) as listener:
-        explorer = Explorer(engine, jobs or os.cpu_count() or 1)
+        explorer = Explorer(engine, cores(jobs))
         explorer.explore(State())  # compiled and warm before anybody asks
         gc.collect()
         gc.freeze()  # what is loaded by now is no garbage; looking through it takes 50 ms each time

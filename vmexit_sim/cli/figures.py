@@ -6,10 +6,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from vmexit_sim.cli.app import Engine, Json, Names, OptionalCount
+from vmexit_sim.cli.app import Engine, Json, Names, OptionalCount, cores, status
 from vmexit_sim.cli.changes import Changes
 from vmexit_sim.cli.comparing import DEFAULT
-from vmexit_sim.cli.picture import Latency, Picture, cores, figure_app, one_guest, status, trust
+from vmexit_sim.cli.picture import Latency, Picture, figure_app, one_guest, trust
 from vmexit_sim.errors import InputError
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from vmexit_sim.cli.app import Engine, Json, OptionalCount, app, print_json
+from vmexit_sim.cli.app import Engine, Json, OptionalCount, app, cores, print_json
 from vmexit_sim.errors import InputError, nearest
 
 models_app = App(name="models", help="The shipped models: every cost with value, unit, source.")
@@ -85,7 +84,7 @@ def explain(
                     block=0 if block is None else block, metrics=[metric])  # fmt: skip
     with terminal.console(stderr=True).status("what each cost means for the verdict"):
         found = sensitivity(made, between, metric=metric, only=[] if cost is None else [cost],
-                            engine=engine, jobs=jobs or os.cpu_count() or 1)  # fmt: skip
+                            engine=engine, jobs=cores(jobs))  # fmt: skip
     if json:
         print_json(shown.document(opened, found))
     elif cost is None:

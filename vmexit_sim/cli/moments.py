@@ -6,10 +6,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from vmexit_sim.cli.app import Count, Engine, Json, Names, at_least
+from vmexit_sim.cli.app import Count, Engine, Json, Names, at_least, status
 from vmexit_sim.cli.changes import Changes
 from vmexit_sim.cli.comparing import DEFAULT
-from vmexit_sim.cli.picture import Picture, Replication, figure_app, moment, one_guest, status
+from vmexit_sim.cli.picture import Picture, Replication, figure_app, moment, one_guest
 
 
 @figure_app.command

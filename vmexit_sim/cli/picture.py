@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from vmexit_sim.scenario import Loaded, Opened
-    from vmexit_sim.study.replication import Progress
 
 figure_app = App(
     name="figure",
@@ -155,20 +152,6 @@ def moment(stated: str | None, option: str) -> int | None:
         return None if stated is None else parse_time(stated)
     except InputError as error:
         raise error.located(key=option) from None
-
-
-def cores(jobs: int | None) -> int:
-    """How many run at a time; as many as there are cores, if the user does not say."""
-    return jobs or os.cpu_count() or 1
-
-
-@contextmanager
-def status() -> Iterator[Progress]:
-    """A line on standard error that says what is being done, while it is."""
-    from vmexit_sim.present import terminal
-
-    with terminal.console(stderr=True).status("starting") as status:
-        yield status.update
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from vmexit_sim.cli.app import Count, Engine, Json, Names, OptionalCount, app, print_json
+from vmexit_sim.cli.app import (
+    Count,
+    Engine,
+    Json,
+    Names,
+    OptionalCount,
+    app,
+    cores,
+    print_json,
+    status,
+)
 from vmexit_sim.cli.changes import Changes
 from vmexit_sim.errors import InputError
 
@@ -85,10 +93,10 @@ def crossover(
     _check_picture(figure)
     stated = changes.stated(scenario)
     factor = stretch(along, from_, to, scale=scale, points=points)
-    with _status() as tell:
+    with status() as tell:
         found = find(
             stated.data, stated.path, first=between[0], second=between[1], along=factor,
-            metric=metric, block=block, tolerance=tolerance, engine=engine, jobs=_cores(jobs),
+            metric=metric, block=block, tolerance=tolerance, engine=engine, jobs=cores(jobs),
             progress=tell, elsewhere=stated.elsewhere,
         )  # fmt: skip
     _show(json, lambda: crossover_report(found), lambda: crossover_document(found))
@@ -148,7 +156,7 @@ def decide(
 
     _check_picture(figure)
     stated = changes.stated(scenario, policy)
-    count = _cores(jobs)
+    count = cores(jobs)
     workers = Processes(count) if count > 1 else None
     finished = False
     try:
@@ -218,11 +226,11 @@ def select(
     from vmexit_sim.study.best_policy import choose_best
 
     stated = changes.stated(scenario, policy)
-    with _status() as tell:
+    with status() as tell:
         found = choose_best(
             stated.data, metric=metric, indifference=indifference, confidence=confidence,
             budget=budget, block=block, path=stated.path, elsewhere=stated.elsewhere,
-            engine=engine, jobs=_cores(jobs), progress=tell,
+            engine=engine, jobs=cores(jobs), progress=tell,
         )  # fmt: skip
     _show(json, lambda: best_policy_report(found), lambda: document(found))
 
@@ -278,11 +286,11 @@ def screen(
     _check_picture(figure)
     stated = changes.stated(scenario)
     ranges = dict(parse_range(text) for text in range_ or ())
-    with _status() as tell:
+    with status() as tell:
         found = screen_costs(
             stated.data, *between, metric=metric, block=block, ranges=ranges, path=stated.path,
             elsewhere=stated.elsewhere, trajectories=trajectories, engine=engine,
-            jobs=_cores(jobs), progress=tell,
+            jobs=cores(jobs), progress=tell,
         )  # fmt: skip
     _show(json, lambda: screening_report(found), lambda: document(found))
     if figure is not None:
@@ -336,26 +344,13 @@ def tune(
 
     stated = changes.stated(scenario)
     factor = parse_factor(parameter)
-    with _status() as tell:
+    with status() as tell:
         found = tune_parameter(
             stated.data, factor.places[0], factor.values, policy=policy, metric=metric,
             limits=limit or (), block=block, path=stated.path, elsewhere=stated.elsewhere,
-            engine=engine, jobs=_cores(jobs), progress=tell,
+            engine=engine, jobs=cores(jobs), progress=tell,
         )  # fmt: skip
     _show(json, lambda: tuning_report(found), lambda: document(found))
-
-
-def _cores(jobs: int | None) -> int:
-    return jobs or os.cpu_count() or 1
-
-
-@contextmanager
-def _status() -> Iterator[Callable[[str], None]]:
-    """A line on standard error that says what is being done, while it is."""
-    from vmexit_sim.present import terminal
-
-    with terminal.console(stderr=True).status("starting") as status:
-        yield status.update
 
 
 def _show(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -10,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 from cyclopts import Parameter
 
 from vmexit_sim.catalog import is_result
-from vmexit_sim.cli.app import OUTPUT, Count, Engine, Flag, Names, OptionalCount, app
+from vmexit_sim.cli.app import OUTPUT, Count, Engine, Flag, Names, OptionalCount, app, cores
 from vmexit_sim.cli.changes import Changes
 from vmexit_sim.cli.command_line import changed, command_of, is_set, size_text
 from vmexit_sim.cli.comparing import DEFAULT
 from vmexit_sim.errors import InputError
-from vmexit_sim.output import check_place, write_whole
+from vmexit_sim.output import check_place, write_content
 
 if TYPE_CHECKING:
     from vmexit_sim.scenario import Opened
@@ -79,7 +78,7 @@ def report(
         command = command_of("report", scenario_or_result, stated, changes, output)
         wanted = _Wanted(precision, budget, input_uncertainty, engine, jobs)
         html = _of_scenario(changes.opened(scenario_or_result, policy), command, wanted)
-    write_whole(output, lambda partial: _write(partial, html))
+    write_content(output, html)
     print(f"{output}: {size_text(len(html))}")
 
 
@@ -101,7 +100,7 @@ def _of_scenario(opened: Opened, command: str, wanted: _Wanted) -> bytes:
     from vmexit_sim.study.compare import compare as compare_policies
     from vmexit_sim.study.input_uncertainty import input_uncertainty as uncertain
 
-    engine, jobs = wanted.engine, wanted.jobs or os.cpu_count() or 1
+    engine, jobs = wanted.engine, cores(wanted.jobs)
     precision = None if wanted.precision is None else Precision.parse(wanted.precision)
     with terminal.console(stderr=True).status("starting") as status:
         result = compare_policies(opened, status.update, engine=engine, jobs=jobs,
@@ -138,7 +137,3 @@ def _of_result(name: str, refused: dict[str, object], output: Path) -> bytes:
     own = shlex.join(["vmexit-sim", "report", name, "--output", str(output)])
     command = f"{found.command}\n{own}" if found.command else own
     return page(found.comparison, command, found.uncertainty).encode("utf-8", "replace")
-
-
-def _write(path: Path, html: bytes) -> None:
-    path.write_bytes(html)

@@ -72,12 +72,8 @@ def schema(
 
 
 def _write(path: Path, made: dict[str, object]) -> None:
-    from vmexit_sim.output import write_whole
+    from vmexit_sim.output import write_content
 
     text = json.dumps(made, indent=2, ensure_ascii=False) + "\n"
-    write_whole(path, lambda partial: _put(partial, text))
+    write_content(path, text)
     print(path)
-
-
-def _put(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

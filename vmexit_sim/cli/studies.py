@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from vmexit_sim.cli.app import Engine, Flag, Json, OptionalCount, app, print_json
+from vmexit_sim.cli.app import Engine, Flag, Json, OptionalCount, app, cores, print_json
 from vmexit_sim.errors import VmexitError
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ def sweep(
     stated, path = load_study(study)
     planned = plan(stated, path)
     folder = output or Path(f"{stated.name}.results")
-    count = jobs or os.cpu_count() or 1
+    count = cores(jobs)
     if list_:
         listing = list_study(planned, folder, engine)
         if json:

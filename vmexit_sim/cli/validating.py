@@ -52,10 +52,10 @@ def validation(
             found.append(claim)
             status.update(f"{len(found)} rows; {claim.group}")
     if page is not None:
-        from vmexit_sim.output import write_whole
+        from vmexit_sim.output import write_content
 
         text = tables.renewed(page, found)
-        write_whole(page, lambda partial: _write(partial, text))
+        write_content(page, text)
     if json:
         print_json(tables.validation_document(found))
     elif page is None:
@@ -64,7 +64,3 @@ def validation(
         print(f"{len(found)} rows: {page}")
     if failed := tables.failures(found):
         raise VmexitError(f"{len(failed)} rows that must hold do not:\n" + "\n".join(failed))
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

@@ -23,7 +23,7 @@ from vmexit_sim.catalog import refuse_other_than_result
 from vmexit_sim.configuration import AS_STATED, checked_json
 from vmexit_sim.errors import InputError
 from vmexit_sim.hypervisor.platform import Platform
-from vmexit_sim.output import write_whole
+from vmexit_sim.output import write_content
 from vmexit_sim.policy import Policy
 from vmexit_sim.scenario import Scenario
 from vmexit_sim.steps import Stage
@@ -106,7 +106,7 @@ def save_result(result: Result, path: Path) -> int:
     if len(whole) > LARGEST:
         raise InputError(f"would be larger than {LARGEST >> 20} MiB", file=path,
                          mend="run fewer replications, policies or guests")  # fmt: skip
-    write_whole(path, lambda partial: _write(partial, whole))
+    write_content(path, whole)
     return len(whole)
 
 
@@ -181,10 +181,6 @@ def _canonical(content: object) -> bytes:
 
 def _checksum(content: bytes) -> str:
     return f"sha256:{sha256(content).hexdigest()}"
-
-
-def _write(path: Path, whole: bytes) -> None:
-    path.write_bytes(whole)
 
 
 def _saved(result: Result) -> Saved:

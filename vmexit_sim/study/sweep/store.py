@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from vmexit_sim.errors import InputError
-from vmexit_sim.output import write_whole
+from vmexit_sim.output import write_content
 
 CHECKSUM = 16
 """Hexadecimal digits of a point's checksum: 64 bits, against damage, not against malice."""
@@ -121,14 +121,14 @@ class Store:
             InputError: it cannot be written; nothing is left half-written.
         """
         path = self.points / f"{key}-{_checksum(content)}.arrow"
-        write_whole(path, lambda partial: _write(partial, content))
+        write_content(path, content)
         self._files[key] = path
         (self.failed / f"{key}.txt").unlink(missing_ok=True)
 
     def keep_failure(self, key: str, failure: str) -> Path:
         """Store why a point failed; it is tried again next time."""
         path = self.failed / f"{key}.txt"
-        write_whole(path, lambda partial: _write(partial, failure.encode()))
+        write_content(path, failure)
         return path
 
     def table(self, key: str) -> Any:
@@ -141,10 +141,6 @@ class Store:
 
         with pa.OSFile(str(self._files[key])) as file:
             return pa.ipc.open_file(file).read_all()
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
 
 
 def _checksum(content: bytes) -> str:
