@@ -36,6 +36,7 @@ def drop_privileges() -> None:
 
 def strike(fault: str, folder: Path) -> None:
     """Have the fault hold from now on."""
+    sys.dont_write_bytecode = True  # a module imported from here on would be cached in part
     match fault:
         case "full":
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
