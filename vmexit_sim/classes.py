@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from vmexit_sim.device import DeviceCatalog
 from vmexit_sim.guest.table import NEVER, AccessTable, Flag, Space
-from vmexit_sim.guest.workload import Workload
+from vmexit_sim.guest.workload import Workload, rows_made
 from vmexit_sim.hypervisor.access_class import AccessClass
 from vmexit_sim.mechanisms import History
-from vmexit_sim.policy import AS_RECORDED, Policy, Rule
+from vmexit_sim.policy import AS_RECORDED, ASSIGNED_ROWS, Policy, Rule
 
 NONE = np.zeros(0, np.int64)
 """No keys of operations."""
@@ -193,8 +193,13 @@ def unpacked(code: int, devices: Sequence[str]) -> tuple[int, AccessClass]:
 def classes_of(policy: Policy, catalog: DeviceCatalog, workload: Workload) -> npt.NDArray[np.int64]:
     """Every class of access that a workload can make under a policy, ascending."""
     rules = [*policy.rules, *AS_RECORDED]
-    codes = 2 * np.unique(Ruled.by(policy, workload.examples()).codes(catalog))
-    if not workload.is_whole:  # each access may begin or end what its rule decides of an operation
+    table = workload.examples()
+    parts = (Ruled.by(policy, part) for part in table.in_blocks(ASSIGNED_ROWS))
+    met = [np.unique(part.codes(catalog)) for part in parts]
+    codes = 2 * np.unique(np.concatenate([NONE, *met]))
+    if not workload.is_whole or len(table) > rows_made(workload.vcpus):
+        # Each access may begin or end what its rule decides of an operation, if only because a
+        # run takes the accesses in blocks.
         by_ends = [number for number, rule in enumerate(rules) if rule.mechanism.by_operation]
         asking = codes[np.isin(codes // _WITHOUT_RULE, by_ends)] & ~(_FIRST | _LAST)
         ends = np.array([0, _FIRST, _LAST, _FIRST | _LAST])

@@ -8,7 +8,9 @@ dictionary, so a long text that stands in every row is in memory once.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,40 @@ def read_parquet(path: Path, columns: Collection[str] | None = None) -> Any:
         InputError: it unpacks to more than `LARGEST_TABLE`, or a column holds something else.
         OSError, pyarrow.ArrowException, ValueError: it cannot be read, or is no Parquet file.
     """
+    with open_parquet(path, columns) as opened:
+        return opened.read()
+
+
+@dataclass(frozen=True)
+class OpenedParquet:
+    """A Parquet file that is known to fit into memory, and of which nothing has been read yet.
+
+    Attributes:
+        names: the columns to read that the file has.
+        rows: how many rows it has.
+        metadata: what was written beside the columns.
+    """
+
+    names: list[str]
+    rows: int
+    metadata: dict[bytes, bytes]
+    _file: Any
+
+    def read(self) -> Any:
+        """All of it, as a `pyarrow.Table`."""
+        return self._file.read(self.names)
+
+    def in_batches(self, rows: int) -> Iterator[Any]:
+        """All of it, as `pyarrow.RecordBatch` es of so many rows at most."""
+        yield from self._file.iter_batches(rows, columns=self.names)
+
+
+@contextmanager
+def open_parquet(path: Path, columns: Collection[str] | None = None) -> Iterator[OpenedParquet]:
+    """A Parquet file to be read in batches, so that a long one is in memory once.
+
+    Arguments and errors are those of `read_parquet`.
+    """
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
@@ -55,7 +91,9 @@ def read_parquet(path: Path, columns: Collection[str] | None = None) -> Any:
                          mend="is it the right file? Split it, if so")  # fmt: skip
     text = [each.name for each in chosen if _is_text(each.type)]
     with pq.ParquetFile(path, read_dictionary=text) as file:
-        return file.read([each.name for each in chosen])
+        yield OpenedParquet(
+            [each.name for each in chosen], file.metadata.num_rows, schema.metadata or {}, file
+        )
 
 
 def _width(column: Any, path: Path) -> int:

@@ -217,15 +217,23 @@ class Policy(Configured):
 
     def reach(self, table: AccessTable) -> float:
         """The share of a table's accesses that the rules decide."""
-        return float(np.mean(self.assign(table) >= 0)) if len(table) else 0.0
+        decided = (self.assign(part) >= 0 for part in table.in_blocks(ASSIGNED_ROWS))
+        return sum(int(rows.sum()) for rows in decided) / max(len(table), 1)
 
     def is_counterfactual(self, table: AccessTable) -> bool:
         """Whether it takes a guest without ECAM to config space by ECAM."""
         if table.has_ecam:
             return False
         by_ecam = np.array([rule.mechanism.by_ecam for rule in self.rules] + [False])
-        config = (table.space == Space.PCI_CONFIG) & ~table.has(Flag.ECAM)
-        return bool((by_ecam[self.assign(table)] & config).any())
+        for part in table.in_blocks(ASSIGNED_ROWS) if by_ecam.any() else ():
+            config = (part.space == Space.PCI_CONFIG) & ~part.has(Flag.ECAM)
+            if (by_ecam[self.assign(part)] & config).any():
+                return True
+        return False
+
+
+ASSIGNED_ROWS = 1 << 20
+"""Rows of a long table that rules are asked about at a time: what they answer takes memory, too."""
 
 
 AS_RECORDED: Sequence[Rule] = (Rule(side="host", mechanism=AsRecorded()),)

@@ -473,9 +473,12 @@ def load_block(
         raise InputError(f"leaves no access of {named}", key="only", value=block.only,
                          mend=f"known: {', '.join(selectable(chosen))}")  # fmt: skip
     scales = block.think_scales or [0.0, 0.1, 1.0]
+    for scale in scales:
+        chosen.check_think_scale(scale)
+    recorded = opened(chosen)
     return Loaded(
         name=block.name or name,
-        workloads={scale: opened(chosen.with_think_scale(scale)) for scale in scales},
+        workloads={scale: scaled(recorded, scale) for scale in scales},
         table=chosen,
         is_recorded=True,
         left_out=left_out,
@@ -540,6 +543,6 @@ def _traced(path: Path, devices: DeviceCatalog, *version: int) -> Trace:
 
 
 def scaled(workload: Any, scale: float) -> Workload:
-    """A synthetic guest whose compute is multiplied."""
+    """A guest whose compute is multiplied."""
     made: Workload = workload if scale == 1 else Scaled(workload, scale)
     return made

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from vmexit_sim.engine import window
 from vmexit_sim.errors import InputError, SimulationError
+from vmexit_sim.guest import workload
 from vmexit_sim.guest.table import Space, make_table
 from vmexit_sim.guest.table_file import load_table, save_table
 from vmexit_sim.hypervisor.platform import load_platform
@@ -132,5 +132,5 @@ def test_many_vcpus_are_made_few_accesses_at_a_time(
         return list(rows(compare(open_scenario(*find_scenario(str(path))))))
 
     whole = numbers()
-    monkeypatch.setattr(window, "MADE_AT_A_TIME", 4_096)
+    monkeypatch.setattr(workload, "MADE_AT_A_TIME", 4_096)
     assert numbers() == whole

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vmexit_sim.errors import SimulationError
-from vmexit_sim.guest.workload import BLOCK_ROWS, Workload
+from vmexit_sim.guest.workload import Workload, rows_made
 from vmexit_sim.lowering import ALWAYS, Columns, Lowered
 from vmexit_sim.program import Program
 from vmexit_sim.streams import Streams
@@ -27,8 +27,6 @@ RECORDED = {
     "due": -1, "start": -1, "resume": -1, "stall": 0, "posted": -1, "done": -1, "exits": 0,
 }  # fmt: skip
 """What is recorded of an access (see `Records`), and what it is before."""
-MADE_AT_A_TIME = 2**22
-"""Accesses of all vCPUs together that are made and not yet run, at most."""
 IN_CACHE = 4096
 """Accesses whose columns and records a processor's own cache holds."""
 
@@ -79,10 +77,7 @@ class Window:
         self.bits = self.size.bit_length() - 1
         self.slots = self.size * vcpus + 1
         self.loaded = [0] * vcpus
-        # Making accesses costs so much a call that more are made at a time than a block holds;
-        # of very many vCPUs fewer, for each keeps what was made for it.
-        share = 1 << (MADE_AT_A_TIME // vcpus).bit_length() >> 1
-        self._portion = max(block, min(BLOCK_ROWS, share))
+        self._portion = max(block, rows_made(vcpus))
         self.names = list(dict.fromkeys([*ALWAYS, *lowered.program.columns]))
         nothing = np.zeros((len(self.names), 0), np.int64)
         self._made: list[tuple[Made, int]] = [(nothing, 0)] * vcpus

@@ -16,12 +16,13 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 
 from vmexit_sim.device import ConfigRole, DeviceCatalog
 from vmexit_sim.errors import InputError
+from vmexit_sim.guest.log_rows import LogRows, Row
 from vmexit_sim.guest.table import Flag, Space
 from vmexit_sim.guest.trace_phases import Boundaries
 
@@ -31,33 +32,11 @@ KEPT_BAD_LINES = 20
 ABSENT = 0
 """The device number of a config access that no function answered; its name is "absent"."""
 
-MOST_ROWS = 2**23
+MOST_ROWS = 2**25
 """Most accesses that one log may hold."""
 
 ECAM_WINDOW = 2**28
 """Most bytes of config space that one window can show: 256 buses of 1 MiB."""
-
-
-class Row(NamedTuple):
-    """One access, before it becomes a row of the table.
-
-    Attributes:
-        line: its line's number (the data access's, where index and data are joined).
-        gap: time since the vCPU's previous access, in the log's unit.
-        device: number of the region or of the answering function's model; `ABSENT`: none.
-    The others are those of the table.
-    """
-
-    line: int
-    vcpu: int
-    gap: int
-    space: int
-    write: bool
-    size: int
-    address: int
-    value: int
-    flags: int
-    device: int
 
 
 @dataclass(frozen=True)
@@ -103,7 +82,7 @@ class AccessLog:
 
     def __init__(self, catalog: DeviceCatalog, file: Path, *, strict: bool) -> None:
         self._catalog, self._file, self._strict = catalog, file, strict
-        self.rows: list[Row] = []
+        self.rows = LogRows()
         self.names = {"absent": ABSENT}
         self.by_vcpu: Counter[int] = Counter()
         self.by_region: Counter[tuple[int, bool]] = Counter()

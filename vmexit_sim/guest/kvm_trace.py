@@ -25,11 +25,12 @@ from pathlib import Path
 
 from vmexit_sim.device import DeviceCatalog
 from vmexit_sim.errors import InputError
-from vmexit_sim.guest.access_log import ECAM_WINDOW, KEPT_BAD_LINES, AccessLog, Region, Row, Vcpu
+from vmexit_sim.guest.access_log import ECAM_WINDOW, KEPT_BAD_LINES, AccessLog, Region, Vcpu
 from vmexit_sim.guest.known_addresses import ECAM, PAGE, memory_name, port_name
 from vmexit_sim.guest.kvm_event import FastMemory, Memory, Msr, Port
 from vmexit_sim.guest.kvm_exits import ClosedExit, ExitReader
 from vmexit_sim.guest.kvm_log import KvmLog
+from vmexit_sim.guest.log_rows import Row
 from vmexit_sim.guest.qemu_trace import Trace, trace_of
 from vmexit_sim.guest.table import Flag, Space
 from vmexit_sim.units import NANOSECOND
@@ -162,7 +163,7 @@ class KvmAccesses(AccessLog):
 
     def _look_for_window(self) -> None:
         """See whether the last config access said where config space lies in memory."""
-        row = self.rows[-1]
+        row = self.rows.last()
         registers = (_ID, _WINDOW_LOW, _WINDOW_HIGH)
         if self._is_told or row.size != 4 or row.address not in registers:
             return
@@ -179,7 +180,7 @@ class KvmAccesses(AccessLog):
         plain: dict[str, int] = {}
         new = [plain.setdefault(name.removesuffix(IN_KERNEL), len(plain)) for name in self.names]
         self.names = plain
-        self.rows = [row._replace(device=new[row.device]) for row in self.rows]
+        self.rows.renumber_devices(new)
         counted = list(self.by_region.items())
         self.by_region.clear()
         for (region, write), count in counted:
@@ -214,7 +215,7 @@ def read_kvm_trace(
         accesses.take(closed)
     accesses.close(knows_user_space=reader.returns)
     _refuse_several(reader, path)
-    if not accesses.rows:
+    if not len(accesses.rows):
         raise InputError("holds no access of a vCPU", file=path,
                          mend="record kvm_exit, kvm_entry, kvm_pio, kvm_mmio")  # fmt: skip
     accesses.bad += log.bad

@@ -20,7 +20,8 @@ import re
 from pathlib import Path
 
 from vmexit_sim.device import DeviceCatalog
-from vmexit_sim.guest.access_log import AccessLog, Region, Row, Vcpu
+from vmexit_sim.guest.access_log import AccessLog, Region, Vcpu
+from vmexit_sim.guest.log_rows import Row
 from vmexit_sim.guest.table import Flag, Space
 from vmexit_sim.guest.trace_file import LONGEST_LINE
 from vmexit_sim.units import LONGEST_PS, MICROSECOND
@@ -155,11 +156,11 @@ class LogReader(AccessLog):
 
     def _answered(self, thread: bytes, answer: tuple[int, int, bytes] | None) -> None:
         """The last row is a config access: what its thread's lines say of who answers it."""
-        row = self.rows[-1]
+        row = self.rows.last()
         if row.write:
             self._writes[thread] = (len(self.rows) - 1, row.address)
         elif answer is not None and answer[1] == row.address:
-            self.rows[-1] = row._replace(device=self._number(answer[2].decode("ascii")))
+            self.rows.answered_by(len(self.rows) - 1, self._number(answer[2].decode("ascii")))
         elif answer is not None:
             self._refuse(answer[0], "names another function or register than the read after it")
 
@@ -179,9 +180,7 @@ class LogReader(AccessLog):
         if written != address:
             self._refuse(line, "names a function, but no config write to it precedes")
         else:
-            self.rows[number] = self.rows[number]._replace(
-                device=self._number(model.decode("ascii"))
-            )
+            self.rows.answered_by(number, self._number(model.decode("ascii")))
 
 
 def _receiver(address: int) -> int:

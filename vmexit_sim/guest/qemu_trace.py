@@ -111,7 +111,7 @@ def read_trace(path: Path | str, catalog: DeviceCatalog, *, strict: bool = False
     for line, text in enumerate(log_lines(path), 1):
         log.take(line, text)
     log.close()
-    if not log.rows:
+    if not len(log.rows):
         raise InputError("holds no access of a vCPU", file=path,
                          mend="is it a log of QEMU's -trace memory_region_ops_*?")  # fmt: skip
     return trace_of(log, path, catalog, tick=MICROSECOND, notes=_notes(log))
@@ -159,11 +159,7 @@ def trace_of(
 
 def _columns(log: AccessLog, names: tuple[str, ...], catalog: DeviceCatalog) -> Columns:
     """The rows as columns in the order of the log, with phase, agent and all flags."""
-    types = {"value": np.uint64, "write": np.bool_}
-    columns: Columns = {
-        name: np.array(values, types.get(name, np.int64))
-        for name, values in zip(log.rows[0]._fields, zip(*log.rows, strict=True), strict=True)
-    }
+    columns: Columns = log.rows.columns()
     space, device, flags = columns["space"], columns["device"], columns["flags"]
     is_config = space == Space.PCI_CONFIG
     if not log.names_functions:

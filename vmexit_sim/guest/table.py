@@ -157,7 +157,7 @@ class AccessTable:
     @property
     def vcpus(self) -> int:
         """How many vCPUs the guest has (those without an access below the highest included)."""
-        return int(self.vcpu.max()) + 1 if len(self) else 1
+        return int(self.vcpu[-1]) + 1 if len(self) else 1
 
     @property
     def columns(self) -> dict[str, npt.NDArray[Any]]:
@@ -168,10 +168,15 @@ class AccessTable:
         """Which rows carry a flag."""
         return (self.flags & np.int16(flag)).astype(np.bool_)
 
+    def rows_of(self, vcpu: int) -> tuple[int, int]:
+        """Where the rows of one vCPU begin and end."""
+        # Of the column's own type: searching for another would copy a long column.
+        begin, end = np.searchsorted(self.vcpu, np.array((vcpu, vcpu + 1), self.vcpu.dtype))
+        return int(begin), int(end)
+
     def of_vcpu(self, vcpu: int) -> AccessTable:
         """The rows of one vCPU, renumbered."""
-        begin, end = np.searchsorted(self.vcpu, (vcpu, vcpu + 1))
-        return self.block(int(begin), int(end))
+        return self.block(*self.rows_of(vcpu))
 
     def block(self, begin: int, end: int) -> AccessTable:
         """Rows begin … end-1, renumbered; a consumer may lie beyond the block's end."""
@@ -180,10 +185,11 @@ class AccessTable:
             part[name] = np.where(part[name] == NEVER, NEVER, part[name] - begin)
         return replace(self, **part)
 
-    def in_blocks(self, rows: int) -> Iterator[AccessTable]:
-        """The table in blocks of `rows` rows."""
-        for begin in range(0, len(self), rows):
-            yield self.block(begin, min(begin + rows, len(self)))
+    def in_blocks(self, rows: int, vcpu: int | None = None) -> Iterator[AccessTable]:
+        """The table, or one vCPU's rows of it, in blocks of `rows` rows, each renumbered."""
+        first, end = (0, len(self)) if vcpu is None else self.rows_of(vcpu)
+        for begin in range(first, end, rows):
+            yield self.block(begin, min(begin + rows, end))
 
     def only(self, keep: npt.NDArray[np.bool_], *, with_compute: bool = True) -> AccessTable:
         """The rows where `keep`, renumbered.
@@ -217,13 +223,20 @@ class AccessTable:
         """The same accesses with every compute time multiplied (rounded to whole ps).
 
         Raises:
+            InputError: as `check_think_scale`.
+        """
+        self.check_think_scale(scale)
+        return replace(self, compute=np.rint(self.compute * float(scale)).astype(np.int64))
+
+    def check_think_scale(self, scale: float) -> None:
+        """See whether compute times can be multiplied.
+
+        Raises:
             InputError: one is longer than 53 days then.
         """
-        compute = np.rint(self.compute * float(scale))
-        if (compute > LONGEST_PS).any():
+        if int(self.compute.max(initial=0)) * float(scale) > LONGEST_PS:
             raise InputError("makes a guest compute for more than 53 days", key="think_scales",
                              value=scale, mend="take a smaller one")  # fmt: skip
-        return replace(self, compute=compute.astype(np.int64))
 
 
 COLUMN_TYPES: dict[str, np.dtype[Any]] = {

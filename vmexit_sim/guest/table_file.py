@@ -22,7 +22,7 @@ from vmexit_sim.guest.table import (
     Space,
 )
 from vmexit_sim.output import write_whole
-from vmexit_sim.parquet_file import read_parquet
+from vmexit_sim.parquet_file import OpenedParquet, open_parquet
 from vmexit_sim.units import LONGEST_PS
 
 
@@ -51,19 +51,13 @@ def load_table(path: Path) -> AccessTable:
     import pyarrow as pa
 
     try:
-        arrow = read_parquet(path, COLUMN_TYPES)
-        if _META.encode() not in (arrow.schema.metadata or {}):
-            raise ValueError("it was not written by vmexit-sim")
-        about = json.loads(arrow.schema.metadata[_META.encode()])
-        if not isinstance(about, dict) or not all(map(_is_about, about.items())):
-            raise ValueError("its metadata are not a table's")
-        columns: dict[str, Any] = {
-            name: arrow.column(name).to_numpy().astype(dtype, casting="safe")
-            for name, dtype in COLUMN_TYPES.items()
-            if name not in LATER or name in arrow.column_names
-        }
-        for name in LATER - columns.keys():
-            columns[name] = np.full(arrow.num_rows, DEFAULTS[name], COLUMN_TYPES[name])
+        with open_parquet(path, COLUMN_TYPES) as file:
+            if _META.encode() not in file.metadata:
+                raise ValueError("it was not written by vmexit-sim")
+            about = json.loads(file.metadata[_META.encode()])
+            if not isinstance(about, dict) or not all(map(_is_about, about.items())):
+                raise ValueError("its metadata are not a table's")
+            columns = _columns(file)
         about = {key: tuple(v) if isinstance(v, list) else v for key, v in about.items()}
         table = AccessTable(**columns, **about)
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
@@ -71,6 +65,33 @@ def load_table(path: Path) -> AccessTable:
                          mend="make one with `vmexit-sim trace import`") from None  # fmt: skip
     check_table(table, path)
     return table
+
+
+def _columns(file: OpenedParquet) -> dict[str, Any]:
+    """A table's columns, in memory of NumPy's, which is given back when they are not needed.
+
+    Raises:
+        TypeError, ValueError: a column is missing, or holds what it cannot.
+    """
+    missing = COLUMN_TYPES.keys() - LATER - set(file.names)
+    if missing:
+        raise ValueError(f"it has no column {min(missing)}")
+    columns: dict[str, Any] = {
+        name: np.full(file.rows, DEFAULTS[name], dtype)
+        if name in LATER and name not in file.names
+        else np.empty(file.rows, dtype)
+        for name, dtype in COLUMN_TYPES.items()
+    }
+    begin = 0
+    for batch in file.in_batches(CHECKED_ROWS):
+        end = begin + batch.num_rows
+        for name, values in zip(file.names, batch.columns, strict=True):
+            read = values.to_numpy(zero_copy_only=False)
+            np.copyto(columns[name][begin:end], read, casting="safe")
+        begin = end
+    if begin != file.rows:
+        raise ValueError(f"it holds {begin:,} rows, and says {file.rows:,}")
+    return columns
 
 
 def _is_about(item: tuple[str, Any]) -> bool:
@@ -137,15 +158,25 @@ def _impossible(table: AccessTable, begin: int) -> dict[str, npt.NDArray[np.bool
 
 def _out_of_order(table: AccessTable, vcpu: int) -> npt.NDArray[np.int64]:
     """Rows where an operation of a vCPU begins after one with a greater number."""
-    begin, end = np.searchsorted(table.vcpu, (vcpu, vcpu + 1))
+    begin, end = table.rows_of(vcpu)
     operation = table.operation[begin:end]
-    greatest = np.maximum.accumulate(operation)
-    back = np.flatnonzero((operation >= 0) & (operation < greatest))
-    if not len(back):  # no need to sort them, which takes long where there are many
-        return back
+    if _ascends(operation):  # no need to sort them, which takes long where there are many
+        return np.zeros(0, np.int64)
     rows = np.flatnonzero(operation >= 0)
     _, first = np.unique(operation[rows], return_index=True)
     return np.asarray(begin + rows[first[1:][np.diff(first) < 0]], np.int64)
+
+
+def _ascends(operation: npt.NDArray[np.int64]) -> bool:
+    """Whether no row belongs to an operation of a smaller number than a row before."""
+    greatest = -1
+    for begin in range(0, len(operation), CHECKED_ROWS):
+        part = operation[begin : begin + CHECKED_ROWS]
+        greatest_so_far = np.maximum.accumulate(np.maximum(part, greatest))
+        if ((part >= 0) & (part < greatest_so_far)).any():
+            return False
+        greatest = int(greatest_so_far[-1])
+    return True
 
 
 def _refuse(table: AccessTable, name: str, rows: npt.NDArray[np.int64], file: object) -> None:

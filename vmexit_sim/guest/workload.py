@@ -16,7 +16,19 @@ from vmexit_sim.guest.table import AccessTable, concatenate
 from vmexit_sim.streams import Streams
 
 BLOCK_ROWS = 16_384
-"""Rows of one vCPU that are generated, run and reduced at a time."""
+"""Rows of one vCPU that are made at a time, at most."""
+
+MADE_AT_A_TIME = 2**22
+"""Rows of all vCPUs together that are made and not yet run, at most."""
+
+
+def rows_made(vcpus: int) -> int:
+    """Rows of one vCPU that are made at a time, a power of two.
+
+    Making rows costs so much a call that many are made; of very many vCPUs fewer, for each keeps
+    what was made for it.
+    """
+    return min(BLOCK_ROWS, 1 << (MADE_AT_A_TIME // vcpus).bit_length() >> 1)
 
 
 NO_CONTEXTS: Mapping[int, int] = MappingProxyType({})
@@ -86,7 +98,7 @@ class Recorded:
 
     def blocks(self, vcpu: int, streams: Streams, rows: int = BLOCK_ROWS) -> Iterator[AccessTable]:
         """Slices of the table; `streams` is not used."""
-        yield from self.table.of_vcpu(vcpu).in_blocks(rows)
+        yield from self.table.in_blocks(rows, vcpu)
 
 
 @dataclass(frozen=True)

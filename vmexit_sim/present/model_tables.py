@@ -80,7 +80,7 @@ def model_document(name: str) -> dict[str, Any]:
         elif kind == "traces":
             document["trace"] = {"name": name, "file": path.name}
         else:
-            document[kind.removesuffix("s")] = read_toml(path)
+            document[_ONE.get(kind, kind.removesuffix("s"))] = read_toml(path)
     return document
 
 
@@ -101,9 +101,12 @@ def _found(name: str) -> list[tuple[str, Path]]:
 
 _KEYS = {
     "costs": "platforms", "rules": "policies", "extends": "policies", "blocks": "scenarios",
-    "devices": "devices",
+    "factors": "studies", "devices": "devices",
 }  # fmt: skip
 """A key that tells a file's kind."""
+
+_ONE = {"studies": "study"}
+"""What a document calls one of a kind, where leaving out the s does not say it."""
 
 
 def _title(path: Path) -> str:

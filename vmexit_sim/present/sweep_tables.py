@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -125,8 +126,11 @@ def _winners(frame: pd.DataFrame, metric: str) -> Iterator[RenderableType]:
         values = table.pivot(index="point", columns="policy", values="value")
         names = list(dict.fromkeys(table["policy"]))
         usable = own[own["metric"] == "usable"].groupby("policy", observed=True)["value"].min() > 0
-        rivals = values[[name for name in names if usable[name]]]
-        best = (rivals.idxmax(axis=1) if larger else rivals.idxmin(axis=1)).value_counts()
+        rivals = values[[name for name in names if usable[name]]].dropna(how="all")
+        winners = pd.Series(dtype=object) if rivals.empty else (
+            rivals.idxmax(axis=1) if larger else rivals.idxmin(axis=1)
+        )  # fmt: skip
+        best = winners.value_counts()
         ratios = values.div(values[names[0]], axis=0)
         yield rows(
             f"{block}: {metric} over the points",
@@ -134,8 +138,8 @@ def _winners(frame: pd.DataFrame, metric: str) -> Iterator[RenderableType]:
             [
                 (f"{name}{'' if usable[name] else '°'}",
                  f"{count_text(best.get(name, 0))} points" if usable[name] else "-",
-                 *(f"{share:.3g}" for share in (ratios[name].median(), ratios[name].min(),
-                                                ratios[name].max())))
+                 *(f"{share:.3g}" if math.isfinite(share) else "-"
+                   for share in (ratios[name].median(), ratios[name].min(), ratios[name].max())))
                 for name in names
             ],
         )  # fmt: skip

@@ -64,6 +64,6 @@ def _hits(table: AccessTable, cache: Cached, reads: npt.NDArray[np.bool_]) -> np
     """Each vCPU's hits, as a run has them."""
     parts = []
     for vcpu in range(table.vcpus):
-        begin, end = np.searchsorted(table.vcpu, (vcpu, vcpu + 1))
+        begin, end = table.rows_of(vcpu)
         parts.append(cache.new_history().hits(table.of_vcpu(vcpu), reads[begin:end]))
     return np.concatenate(parts)

@@ -128,7 +128,9 @@ def _network(case: Case) -> Said:
 
 def _no_product_form(case: Case, stations: list[str]) -> str:
     """Why a network of locks is no product-form one; empty: it is."""
-    if case.posts or case.refills or case.by_others & set(stations):
+    if case.refills:
+        return "exits lengthen the compute of the next access"
+    if case.posts or case.by_others & set(stations):
         return "others than the vCPUs use a lock, or work is left behind"
     guest = _bare(case)
     if not isinstance(guest, (Spread, RequestResponse)):
