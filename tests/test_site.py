@@ -71,7 +71,7 @@ def test_a_marker_that_nothing_fills_is_an_error(made_by: Any, tmp_path: Path) -
 
 
 def test_command_line_reference_names_every_command_and_option(made_by: Any) -> None:
-    from vmexit_sim.cli.main import app
+    from vmexit_sim.cli.running import app
 
     text = made_by("reference").command_line()
     assert {"compare", "sweep", "trace import", "models show"} <= set(_commands(app))

@@ -6,7 +6,7 @@ import inspect
 import re
 
 from vmexit_sim import catalog
-from vmexit_sim.cli.main import app  # importing it registers every command
+from vmexit_sim.cli.running import app  # importing it registers every command
 from vmexit_sim.hypervisor.platform import MARKS, Cost, load_platform
 from vmexit_sim.mechanisms import MECHANISMS
 from vmexit_sim.present.documents import cost_value

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
-from processes import ENDLESS, RULE, ended, going, session, wait_until
+from processes import ENDLESS, PATIENCE, RULE, ended, going, session, wait_until
 
 from vmexit_sim.study.threads import threads
 
@@ -85,3 +87,39 @@ def test_an_error_in_one_replication_does_not_wait_for_the_others() -> None:
     assert not any(future.done() for future in futures[:2])
     free.set()
     wait_until(lambda: threading.active_count() <= before, 10)
+
+
+STOPS = """
+import sys
+class Interrupted:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupted())
+from vmexit_sim.cli import main
+main(["models"])
+"""
+"""A process that is interrupted while it imports a module."""
+
+
+@pytest.mark.parametrize("module", ["cyclopts", "vmexit_sim.cli.models", "numpy", "rich.table"])
+def test_an_interrupt_among_the_imports_is_one_line_too(module: str) -> None:
+    done = subprocess.run([sys.executable, "-c", STOPS.format(module=module)], text=True,
+                          capture_output=True, timeout=PATIENCE, check=False)  # fmt: skip
+    assert (done.returncode, done.stderr) == (130, "vmexit-sim: interrupted\n")
+
+
+@pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="no /dev/kvm to use")
+@pytest.mark.parametrize(("sign", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_survey_of_the_host_that_is_ended_ends_its_measuring_process(
+    sign: signal.Signals, status: int, tmp_path: Path
+) -> None:
+    with going("probe", "-o", "host.toml", cwd=tmp_path) as process:
+        wait_until(lambda: len(session(process.pid)) > 1)
+        os.kill(process.pid, sign)
+        found, said = ended(process)
+        wait_until(lambda: not session(process.pid), 10)
+    assert found == status
+    assert "Traceback" not in said
+    assert len(says(said)) == 1
+    assert not list(tmp_path.iterdir())

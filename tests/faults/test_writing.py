@@ -6,12 +6,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from processes import PATIENCE, SMALL
+from processes import PATIENCE, SMALL, run
 
 from vmexit_sim.errors import InputError
 from vmexit_sim.output import write_whole
@@ -74,6 +76,23 @@ def test_after_a_fault_the_old_file_is_whole_and_nothing_is_beside_it(
         assert "Traceback" not in said
         assert (tmp_path / name).read_bytes() == OLD
     assert {each.name for each in tmp_path.iterdir()} == before
+
+
+def test_a_folder_of_schemas_keeps_what_was_there(tmp_path: Path) -> None:
+    (tmp_path / "scenario.schema.json").write_bytes(OLD)
+    no_cache = {"PYTHONDONTWRITEBYTECODE": "1"}  # a module's, cut short by the limit
+    done = run("schema", "--all", "-o", ".", cwd=tmp_path, preexec=full, env=no_cache)
+    assert done.returncode == 2
+    assert re.fullmatch(r"vmexit-sim: .+\.schema\.json: cannot be written: .+\n", done.stderr)
+    assert [each.name for each in tmp_path.iterdir()] == ["scenario.schema.json"]
+    assert (tmp_path / "scenario.schema.json").read_bytes() == OLD
+
+
+def full() -> None:
+    """Let no file grow beyond a few bytes."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40, hard))
 
 
 def test_what_cannot_take_its_place_is_put_away(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from meaning.cases import CASES, RENEW, listed, recorded
 
-from vmexit_sim.cli.main import main
+from vmexit_sim.cli import main
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.stem)

@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 
-from vmexit_sim.cli import timelines
+from vmexit_sim.cli import main, timelines
 from vmexit_sim.cli.changes import Changes
-from vmexit_sim.cli.main import main
 from vmexit_sim.errors import InputError
 from vmexit_sim.guest.kvm_event import Entry, Event, Exit
 from vmexit_sim.guest.kvm_text import event_line

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from vmexit_sim.cli import main
 from vmexit_sim.cli.changes import Changes
-from vmexit_sim.cli.main import main
 from vmexit_sim.present.timeline_file import is_gap
 from vmexit_sim.present.timeline_text import listing
 from vmexit_sim.study.timeline import Timeline, timeline_of

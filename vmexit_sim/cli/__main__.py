@@ -1,5 +1,5 @@
 """``python -m vmexit_sim.cli``: the command line without its script."""
 
-from vmexit_sim.cli.main import main
+from vmexit_sim.cli import main
 
 main()

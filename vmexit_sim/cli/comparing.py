@@ -152,6 +152,8 @@ def run(
 
     if records is not None:
         check_parquet(records, "--records")
+    if perf is not None:
+        check_place(perf)
     opened = changes.opened(scenario, None if policy is None else [policy])
     if perf is not None and len(opened.blocks) > 1:
         raise InputError("has several guests, and a report of exits is of one", key="--perf",

@@ -34,6 +34,9 @@ LIMIT_S = 10.0
 START_S = 120.0
 """How long a child may take to begin: it may have to compile its loop."""
 
+GRACE_S = 2.0
+"""How long a child that has nothing more to do may take to end."""
+
 COMMAND = (sys.executable, "-m", "vmexit_sim.probe.worker")
 
 
@@ -64,6 +67,11 @@ class Child:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if kind is None and self._process is not None and self._process.stdin is not None:
+            with suppress(OSError):
+                self._process.stdin.close()  # then it ends by itself
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(GRACE_S)
         self.end()
 
     def ask(self, order: dict[str, Any]) -> Measured:

@@ -304,7 +304,7 @@ def test_all_that_computes_a_point_counts(edit: Edit, module: str) -> None:
 @pytest.mark.parametrize(
     "module",
     ["vmexit_sim.study.sweep.store", "vmexit_sim.study.sweep.workers", "vmexit_sim.study.sweep.run",
-     "vmexit_sim.present.tables", "vmexit_sim.cli.main", "vmexit_sim.study.break_even"],
+     "vmexit_sim.present.tables", "vmexit_sim.cli.running", "vmexit_sim.study.break_even"],
 )  # fmt: skip
 def test_what_only_stores_or_shows_does_not(edit: Edit, module: str) -> None:
     before = key()

@@ -1,13 +1,11 @@
-"""Running the command line, and what a user sees of errors."""
+"""Running a command, and what a user sees of errors."""
 
 from __future__ import annotations
 
 import gc
 import logging
 import os
-import signal
 import sys
-import threading
 
 from cyclopts import CycloptsError
 
@@ -33,9 +31,6 @@ from vmexit_sim.errors import InputError, NoKvm, VmexitError
 USER_ERROR = 2
 """Exit status for input that cannot be used."""
 
-INTERRUPTED, TERMINATED = 130, 143
-"""Exit statuses after SIGINT and SIGTERM, as a shell counts them."""
-
 NO_KVM = 3
 """Exit status where there is no /dev/kvm to measure with."""
 
@@ -46,12 +41,10 @@ COMMANDS = (
 """The modules whose commands are registered by importing them."""
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command line, and end the process with its status."""
+def run(arguments: list[str] | None = None) -> None:
+    """Run a command, and end the process with its status."""
     logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)
     gc.set_threshold(100_000)  # a trace is many small objects, none of them garbage
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminate)
     try:
         app(arguments, exit_on_error=False)
         sys.stdout.flush()
@@ -60,13 +53,11 @@ def main(arguments: list[str] | None = None) -> None:
     except VmexitError as error:
         print(f"vmexit-sim: {error}", file=sys.stderr)
         sys.exit(_status_of(error))
-    except _Terminated:
-        _leave("terminated", TERMINATED)
-    except KeyboardInterrupt:
-        _leave("interrupted", INTERRUPTED)
     except MemoryError as error:
         said = str(error) or "the machine has no more"
-        _leave(f"not enough memory: {said}; give fewer vCPUs, accesses or replications", 1)
+        print(f"vmexit-sim: not enough memory: {said}; give fewer vCPUs, accesses or replications",
+              file=sys.stderr)  # fmt: skip
+        sys.exit(1)
     except BrokenPipeError:  # the reader (head, a pager) has seen enough
         _forget_output()
         sys.exit(0)
@@ -75,22 +66,6 @@ def main(arguments: list[str] | None = None) -> None:
         _forget_output()
         sys.exit(1)
     sys.exit(0)
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, at which all is put away as at an interrupt."""
-
-
-def _terminate(*_: object) -> None:
-    raise _Terminated
-
-
-def _leave(said: str, status: int) -> None:
-    """Say why, and end the process, though replications may be under way on its threads."""
-    print(f"vmexit-sim: {said}", file=sys.stderr, flush=True)
-    if any(not thread.daemon for thread in threading.enumerate()[1:]):
-        os._exit(status)
-    sys.exit(status)
 
 
 def _status_of(error: VmexitError) -> int:
