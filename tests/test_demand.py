@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,30 @@ from vmexit_sim.hypervisor.stages import EMULATE
 from vmexit_sim.lowering import Lowered, lower
 from vmexit_sim.mechanisms import Mechanism
 from vmexit_sim.policy import Match, Policy, Rule
-from vmexit_sim.steps import Moment, Register, Steps, leave, let, loop, spend, stamp, when
+from vmexit_sim.steps import (
+    ACCESS,
+    Cell,
+    Column,
+    Length,
+    Moment,
+    Operand,
+    PostedAt,
+    Queue,
+    Register,
+    Role,
+    Stage,
+    Step,
+    Steps,
+    book,
+    leave,
+    let,
+    loop,
+    release,
+    spend,
+    stamp,
+    take,
+    when,
+)
 from vmexit_sim.streams import Streams
 
 US = 1_000_000
@@ -172,6 +196,93 @@ def test_two_registers_that_nobody_has_set_are_not_taken_for_equal() -> None:
 
 
 ONE, OTHER = Register("one"), Register("other")
+BOOKED = Stage("booked", Role.HYPERVISOR)
+
+
+def doing(*steps: Step) -> Mechanism:
+    """An access that takes these steps, a microsecond, and is done."""
+
+    class Doing(Mechanism):
+        def access(self, host: Host, access: AccessClass) -> Steps:
+            yield from steps
+            yield spend(EMULATE, US)
+            yield stamp(Moment.DONE)
+
+    return Doing()
+
+
+@pytest.mark.parametrize(
+    ("one", "operator", "other", "time"),
+    [
+        (3 * US, "+", US, Sum(4 * US)),
+        (3 * US, "-", US, Sum(2 * US)),
+        (3 * US, "*", 4, Sum(12 * US)),
+        (3 * US, "min", US, Sum(US)),
+        (3 * US, "max", US, Sum(3 * US)),
+        (7 * US, "//", 2 * US, Sum(3)),
+        (7 * US, "%", 2 * US, Sum(US)),
+        (Column("emulate"), "*", 3, Sum(0, (("emulate", 3),))),
+        (3, "*", Column("emulate"), Sum(0, (("emulate", 3),))),
+    ],
+)
+def test_what_a_step_computes_from_numbers_and_columns_is_spent(
+    one: Operand, operator: Any, other: Operand, time: Sum
+) -> None:
+    found = demand(doing(let(ONE, one, operator, other), spend(EMULATE, ONE)))
+    assert found.stall == time + Sum(US)
+
+
+@pytest.mark.parametrize(
+    ("operator", "said"),
+    [("*", "the * of two times"), ("min", "the min of two times"), ("max", "the max of two times")],
+)
+def test_what_is_no_sum_of_columns_is_named(operator: Any, said: str) -> None:
+    step = let(ONE, Column("emulate"), operator, Column("compute"))
+    assert reason(doing(step, spend(EMULATE, ONE))) == said
+
+
+QUEUE = Queue("a queue")
+CELL = Cell("a cell", per_vcpu=True)
+
+
+@pytest.mark.parametrize(
+    ("amount", "said"),
+    [
+        (OTHER, "what accesses before it have left"),
+        (CELL, "'a cell'"),
+        (CELL.of(ONE), "'a cell'"),
+        (Length(QUEUE), "how much is in 'a queue'"),
+        (Length(replace(QUEUE, per_vcpu=True).of(ONE)), "how much is in 'a queue'"),
+        (Column("emulate", of=ONE), "other accesses"),
+        (PostedAt(ONE), "when other accesses were posted"),
+    ],
+)
+def test_an_access_that_takes_as_long_as_nobody_knows_says_what_it_depends_on(
+    amount: Operand, said: str
+) -> None:
+    assert reason(doing(let(ONE, 0), spend(EMULATE, amount))) == said
+
+
+@pytest.mark.parametrize(
+    "step",
+    [let(ACCESS, 7), take(Queue("tokens", tokens=1), Stage("wait", Role.WAIT), into=ACCESS)],
+)
+def test_an_access_that_goes_on_with_another_has_no_demand_of_its_own(step: Step) -> None:
+    assert reason(doing(step)) == "which accesses are pending: it works on others than its own"
+
+
+def test_a_free_lock_hands_over_nothing() -> None:
+    lock = Queue("lock", tokens=1)
+    steps = [take(lock, Stage("wait", Role.WAIT), into=ONE), spend(EMULATE, ONE), release(lock)]
+    found = demand(doing(*steps))
+    assert found.stall == Sum(US)
+    assert [(hold.queue, hold.time) for hold in found.holds] == [(lock, Sum())]
+
+
+def test_time_that_is_booked_on_the_own_access_stands_in_its_stage_and_stalls_nobody() -> None:
+    found = demand(doing(book(BOOKED, 2 * US, ACCESS), book(BOOKED, US, ACCESS)))
+    assert found.stages[BOOKED] == Sum(3 * US)
+    assert found.stall == Sum(US)
 
 
 class Endless(Mechanism):

@@ -62,8 +62,6 @@ def calibrate(
     from vmexit_sim.units import parse_frequency
 
     _check_toml(output)
-    if not files:
-        raise InputError("are missing", key="FILES", mend="name a report or a log")
     try:
         hertz = None if clock is None else parse_frequency(clock)
     except InputError as error:

@@ -206,8 +206,8 @@ class Contest:
             self.progress(f"{self.second} against {self.first} at {at}")
         opened = self.opened(value)
         block = compare(opened, engine=self.engine, jobs=self.jobs).blocks[0]
-        refuse_unknown(self.metric, block.policies[0].samples)
-        one, other = (outcome.samples[self.metric] for outcome in block.policies)
+        refuse_unknown(self.metric, {name for each in block.policies for name in each.samples})
+        one, other = (outcome.values(self.metric) for outcome in block.policies)
         if not np.isfinite([one, other]).all():
             raise InputError("has no value", key=self.metric, value=self.stated(value))
         unit = unit_of(self.metric)

@@ -266,7 +266,7 @@ def _cell(
         raise InputError("says nothing of what is left to chance", key="replications", value=1,
                          mend="run 2 or more")  # fmt: skip
     outcome = compare(opened, engine=engine).blocks[0]
-    refuse_unknown(metric, outcome.policies[0].samples)
+    refuse_unknown(metric, {name for each in outcome.policies for name in each.samples})
     place, height = (
         found.index(point.values[name]) for found, name in zip(levels, AXES, strict=True)
     )
@@ -280,7 +280,7 @@ def _cell(
 
 def _best(outcome: BlockOutcome, metric: str, confidence: float) -> Iterator[str]:
     """The usable policies of which none is told to be worse, the best first."""
-    samples = {o.policy.name: o.samples[metric] for o in outcome.usable}
+    samples = {o.policy.name: o.values(metric) for o in outcome.usable}
     if not samples:
         return
     if not np.isfinite(list(samples.values())).all():

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from vmexit_sim.engine import EngineName
@@ -81,9 +82,7 @@ class Search:
             return False
         at = ordered.index(best)
         more: list[Any] = []
-        for one, other in zip(ordered[max(at - 1, 0) : at + 1], ordered[at : at + 2], strict=False):
-            if one == other:
-                continue
+        for one, other in pairwise(ordered[max(at - 1, 0) : at + 2]):
             parts = REFINED // 2 + 1
             between = Factor(place=self.place, values=[one, other, factor.range.scale]).range
             assert between is not None, "two values and a scale are a range"
