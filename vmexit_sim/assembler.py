@@ -202,7 +202,7 @@ class Assembler:
     def _emit(self, op: Op, *numbers: int, x: Operand | None = None, y: Operand = 0) -> int:
         if x is not None:
             self._flush()
-        if any(isinstance(operand, (Cell, Length)) for operand in (x, y)):
+        if isinstance(x, (Cell, Length)) or isinstance(y, (Cell, Length)):
             self._emit(Op.SYNC)
         spend = 0
         if self._pending is not None:

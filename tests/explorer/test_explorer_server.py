@@ -164,6 +164,14 @@ def test_only_loopback_is_listened_on() -> None:
         listening("0.0.0.0", 0)
 
 
+def test_no_answer_waits_for_the_receipt_of_its_head() -> None:
+    """Nagle's algorithm and delayed receipts together cost 40 ms an answer (RFC 1122, 4.2.3.4)."""
+    with listening("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_another_host_is_no_choice_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["explore", "--host", "0.0.0.0"])

@@ -7,6 +7,7 @@ second half. Operands say where the loop finds them, and jumps have gone where t
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -50,12 +51,21 @@ def place_of(row: int) -> int:
     return row << k.ROW_BITS
 
 
-@lru_cache(maxsize=64)
+_laying = threading.Lock()
+
+
 def lay(program: Program, names: tuple[str, ...]) -> Layout:
     """Lay a program for accesses that have columns of these names, `ALWAYS` first.
 
-    A program that runs again, in another replication, is not laid again.
+    A program that runs again, in another replication, is not laid again; nor if it runs at the
+    same time on another thread, which waits.
     """
+    with _laying:
+        return _lay(program, names)
+
+
+@lru_cache(maxsize=64)
+def _lay(program: Program, names: tuple[str, ...]) -> Layout:
     booked = sorted({stage for row in program.rows for stage in _booked(row)})
     stages = k.CLASS + len(names)
     halves = _Halves(
