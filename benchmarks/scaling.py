@@ -24,8 +24,9 @@ from vmexit_sim.device import load_devices
 from vmexit_sim.engine import run
 from vmexit_sim.engine.compiled_engine import prepare
 from vmexit_sim.hypervisor.platform import load_platform
+from vmexit_sim.opened import load_block
 from vmexit_sim.policy import load_policy
-from vmexit_sim.scenario import Block, load_block
+from vmexit_sim.scenario import Block
 from vmexit_sim.streams import Streams
 from vmexit_sim.study.simulate import simulate
 

@@ -8,9 +8,10 @@ halves of the thread, and which stage makes the difference where two of them cha
 import pandas as pd
 from matplotlib.figure import Figure
 
+from vmexit_sim.opened import open_scenario
 from vmexit_sim.present.experiment import Options, print_table, run_experiment, say
 from vmexit_sim.present.figures import dots
-from vmexit_sim.scenario import find_scenario, open_scenario
+from vmexit_sim.scenario import find_scenario
 from vmexit_sim.study.compare import compare
 from vmexit_sim.study.ranking import ranked, swaps
 

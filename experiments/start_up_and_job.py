@@ -8,11 +8,12 @@ and how late effects then come; and what another device removes, which no policy
 import pandas as pd
 from matplotlib.figure import Figure
 
+from vmexit_sim.opened import open_scenario
 from vmexit_sim.present.colours import policy_colour
 from vmexit_sim.present.experiment import Options, print_table, run_experiment, say
 from vmexit_sim.present.figures import dots
 from vmexit_sim.present.text import time_text
-from vmexit_sim.scenario import find_scenario, open_scenario
+from vmexit_sim.scenario import find_scenario
 from vmexit_sim.study.compare import compare
 from vmexit_sim.study.outcome import PolicyOutcome
 

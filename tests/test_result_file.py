@@ -19,10 +19,11 @@ from vmexit_sim import catalog
 from vmexit_sim.cli import main
 from vmexit_sim.configuration import AS_STATED, checked, checked_json
 from vmexit_sim.hypervisor.platform import Platform, load_platform
+from vmexit_sim.opened import open_scenario
 from vmexit_sim.policy import Policy, load_policy
 from vmexit_sim.present import documents
 from vmexit_sim.present import report as page
-from vmexit_sim.scenario import Scenario, open_scenario
+from vmexit_sim.scenario import Scenario
 from vmexit_sim.study import result_file
 from vmexit_sim.study.compare import compare
 from vmexit_sim.study.input_uncertainty import input_uncertainty

@@ -15,13 +15,13 @@ from vmexit_sim.guest.selection import select
 from vmexit_sim.guest.table import Flag, Kind, Phase, Space, make_table
 from vmexit_sim.guest.table_file import save_table
 from vmexit_sim.lowering import HostCpus
+from vmexit_sim.opened import open_scenario
 from vmexit_sim.scenario import (
     RANDOM_REPLICATIONS,
     Scenario,
     checked_scenario,
     find_scenario,
     load_scenario,
-    open_scenario,
     scenario_data,
 )
 

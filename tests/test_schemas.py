@@ -23,10 +23,11 @@ from vmexit_sim.device import load_devices
 from vmexit_sim.errors import InputError
 from vmexit_sim.hypervisor.platform import load_platform
 from vmexit_sim.mechanisms import MECHANISMS
+from vmexit_sim.opened import load_workload
 from vmexit_sim.policy import load_policy
 from vmexit_sim.present.schema_writer import attributes, summary
 from vmexit_sim.present.schemas import SCHEMAS, schema
-from vmexit_sim.scenario import load_scenario, load_workload
+from vmexit_sim.scenario import load_scenario
 from vmexit_sim.study.sweep.study_file import load_study, plan
 
 KINDS = {"scenario": "scenarios", "workload": "workloads", "policy": "policies",

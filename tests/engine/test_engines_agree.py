@@ -34,8 +34,8 @@ from vmexit_sim.lowering import HostCpus, Lowered, lower
 from vmexit_sim.measure.records import RunResult
 from vmexit_sim.mechanisms import Mechanism
 from vmexit_sim.mechanisms.base import make_mechanism
+from vmexit_sim.opened import cached_trace
 from vmexit_sim.policy import Policy, Rule, load_policy
-from vmexit_sim.scenario import cached_trace
 from vmexit_sim.steps import (
     ACCESS,
     Clock,

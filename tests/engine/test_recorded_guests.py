@@ -9,8 +9,9 @@ from vmexit_sim import catalog
 from vmexit_sim.configuration import checked
 from vmexit_sim.device import load_devices
 from vmexit_sim.hypervisor.platform import load_platform
+from vmexit_sim.opened import Loaded, load_block
 from vmexit_sim.policy import load_policy
-from vmexit_sim.scenario import Block, Loaded, load_block
+from vmexit_sim.scenario import Block
 from vmexit_sim.steps import Role
 from vmexit_sim.study.simulate import simulate
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from vmexit_sim.cli import main
+from vmexit_sim.opened import open_scenario
 from vmexit_sim.present.report_tables import costs_table
-from vmexit_sim.scenario import find_scenario, open_scenario
+from vmexit_sim.scenario import find_scenario
 from vmexit_sim.study.compare import compare
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")

@@ -14,9 +14,10 @@ from vmexit_sim.explorer.scenario import scenario_of, toml_of, where_it_stands
 from vmexit_sim.explorer.state import State, read_state
 from vmexit_sim.explorer.values import written
 from vmexit_sim.hypervisor.platform import load_platform
+from vmexit_sim.opened import open_scenario
 from vmexit_sim.present import documents
 from vmexit_sim.present.verdicts import verdict
-from vmexit_sim.scenario import checked_scenario, find_scenario, open_scenario
+from vmexit_sim.scenario import checked_scenario, find_scenario
 from vmexit_sim.study.compare import compare
 
 GUESTS = list(offer().guests)

@@ -9,7 +9,7 @@ from vmexit_sim import catalog
 from vmexit_sim.device import load_devices
 from vmexit_sim.guest.config_space import with_config_facts
 from vmexit_sim.guest.table import AccessTable, Flag, Space, make_table
-from vmexit_sim.scenario import cached_trace
+from vmexit_sim.opened import cached_trace
 
 F = 3 << 12
 

@@ -41,8 +41,8 @@ from vmexit_sim.guest.trace_formats import is_kvm_log, read_any_trace
 from vmexit_sim.guest.trace_info import trace_info
 from vmexit_sim.guest.workload import Recorded
 from vmexit_sim.hypervisor.platform import load_platform
+from vmexit_sim.opened import cached_trace
 from vmexit_sim.policy import Policy
-from vmexit_sim.scenario import cached_trace
 from vmexit_sim.study.simulate import simulate
 
 CATALOG = load_devices()

@@ -10,7 +10,7 @@ from vmexit_sim.device import load_devices
 from vmexit_sim.guest.operations import bar_sizings, with_operations
 from vmexit_sim.guest.table import NEVER, AccessTable, Agent, Flag, Kind, Space, make_table
 from vmexit_sim.guest.table_file import check_table
-from vmexit_sim.scenario import cached_trace
+from vmexit_sim.opened import cached_trace
 
 CATALOG = load_devices()
 ONES = 0xFFFFFFFF

@@ -16,7 +16,8 @@ from vmexit_sim.guest import workload
 from vmexit_sim.guest.table import Space, make_table
 from vmexit_sim.guest.table_file import load_table, save_table
 from vmexit_sim.hypervisor.platform import load_platform
-from vmexit_sim.scenario import find_scenario, open_scenario
+from vmexit_sim.opened import open_scenario
+from vmexit_sim.scenario import find_scenario
 from vmexit_sim.study.compare import compare
 from vmexit_sim.study.sweep import load_study, open_results, plan
 from vmexit_sim.study.sweep.work import rows

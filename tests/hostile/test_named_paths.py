@@ -10,8 +10,9 @@ from vmexit_sim.catalog import models_directory
 from vmexit_sim.device import load_devices
 from vmexit_sim.errors import InputError
 from vmexit_sim.hypervisor.platform import load_platform
+from vmexit_sim.opened import cached_trace, open_scenario
 from vmexit_sim.policy import load_policy
-from vmexit_sim.scenario import cached_trace, find_scenario, open_scenario
+from vmexit_sim.scenario import find_scenario
 from vmexit_sim.study.stated import stated
 
 GUEST = '{ kind = "spread", operations = 2, between = "1 us", read_share = 0, space = "mmio" }'

@@ -24,8 +24,9 @@ from vmexit_sim.mechanisms import MECHANISMS, make_mechanism
 from vmexit_sim.mechanisms.coalesced_mmio import CoalescedMmio
 from vmexit_sim.mechanisms.rings import Rings
 from vmexit_sim.mechanisms.side_core import SideCore
+from vmexit_sim.opened import open_scenario
 from vmexit_sim.policy import Policy, Rule
-from vmexit_sim.scenario import checked_scenario, open_scenario
+from vmexit_sim.scenario import checked_scenario
 from vmexit_sim.streams import Streams
 from vmexit_sim.study.compare import compare
 

@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from vmexit_sim.opened import open_scenario
 from vmexit_sim.output import write_whole
 from vmexit_sim.present.timeline_text import listing
-from vmexit_sim.scenario import find_scenario, open_scenario
+from vmexit_sim.scenario import find_scenario
 from vmexit_sim.study.timeline import timeline_of
 
 CASES = sorted(Path(__file__).parent.glob("*.toml"))

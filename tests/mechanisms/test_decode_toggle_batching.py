@@ -15,8 +15,9 @@ from vmexit_sim.guest.generators import BarSizing
 from vmexit_sim.guest.table import Flag, Space
 from vmexit_sim.hypervisor.platform import load_platform
 from vmexit_sim.mechanisms import make_mechanism
+from vmexit_sim.opened import load_block
 from vmexit_sim.policy import Match, load_policy
-from vmexit_sim.scenario import Block, load_block
+from vmexit_sim.scenario import Block
 from vmexit_sim.study.simulate import simulate
 
 BATCHED = "decode_toggle_batching"

@@ -20,8 +20,8 @@ from vmexit_sim.hypervisor.platform import load_platform
 from vmexit_sim.lowering import HostCpus, lower
 from vmexit_sim.measure.records import RunResult
 from vmexit_sim.mechanisms import make_mechanism
+from vmexit_sim.opened import cached_trace
 from vmexit_sim.policy import Match, Policy, Rule, load_policy
-from vmexit_sim.scenario import cached_trace
 from vmexit_sim.steps import Role
 from vmexit_sim.streams import Streams
 

@@ -10,8 +10,9 @@ from vmexit_sim.device import load_devices
 from vmexit_sim.guest.table import Flag, Space, make_table
 from vmexit_sim.guest.workload import Recorded
 from vmexit_sim.hypervisor.platform import load_platform
+from vmexit_sim.opened import load_block
 from vmexit_sim.policy import Policy
-from vmexit_sim.scenario import Block, load_block
+from vmexit_sim.scenario import Block
 from vmexit_sim.study.simulate import simulate
 
 APIC = {"space": Space.MMIO, "flags": Flag.LOCAL_APIC, "devices": ("apic-msi",)}

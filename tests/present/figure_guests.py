@@ -12,7 +12,8 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from vmexit_sim.configuration import checked
-from vmexit_sim.scenario import Opened, Scenario, open_scenario
+from vmexit_sim.opened import Opened, open_scenario
+from vmexit_sim.scenario import Scenario
 
 MANY = ("linux-default", "mmio-first", "read-only-pages", "absent-page", "hypercall",
         "batched-recorded", "batched-idioms", "size-bar-hypercall", "xen-front-end")  # fmt: skip

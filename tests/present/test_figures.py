@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 
 from vmexit_sim.configuration import checked
 from vmexit_sim.errors import InputError
+from vmexit_sim.opened import open_scenario
 from vmexit_sim.present import colours, figures
 from vmexit_sim.present.figures import Bars, Crossing, Lines, Reference
-from vmexit_sim.scenario import Scenario, open_scenario
+from vmexit_sim.scenario import Scenario
 from vmexit_sim.study.compare import compare
 from vmexit_sim.study.outcome import BlockOutcome
 

@@ -18,6 +18,7 @@ from vmexit_sim.guest.table import make_table
 from vmexit_sim.guest.workload import Recorded
 from vmexit_sim.hypervisor.platform import load_platform
 from vmexit_sim.measure.records import RunResult
+from vmexit_sim.opened import Opened, open_scenario
 from vmexit_sim.policy import load_policy
 from vmexit_sim.present import run_tables, terminal
 from vmexit_sim.present.report_tables import _marks
@@ -28,7 +29,7 @@ from vmexit_sim.present.timeline_file import title
 from vmexit_sim.present.timeline_summary import summary, summary_document
 from vmexit_sim.present.timeline_text import _number
 from vmexit_sim.present.uncertainty_tables import document, uncertainty_report
-from vmexit_sim.scenario import Opened, Scenario, open_scenario
+from vmexit_sim.scenario import Scenario
 from vmexit_sim.statistics import Estimate, exact
 from vmexit_sim.statistics.text import with_half_width
 from vmexit_sim.study.compare import compare

@@ -19,12 +19,13 @@ from hypothesis import strategies as st
 from vmexit_sim.cli import main
 from vmexit_sim.cli import reports as _registered  # noqa: F401
 from vmexit_sim.configuration import checked
+from vmexit_sim.opened import open_scenario
 from vmexit_sim.present import report as page
 from vmexit_sim.present.report_costs import meaning
 from vmexit_sim.present.report_figures import LONGEST_LABEL, labels_of
 from vmexit_sim.present.report_tables import basis, estimate_text, stage_table
 from vmexit_sim.present.verdicts import verdict
-from vmexit_sim.scenario import Scenario, open_scenario
+from vmexit_sim.scenario import Scenario
 from vmexit_sim.statistics import Estimate, exact
 from vmexit_sim.study.compare import compare
 from vmexit_sim.study.input_uncertainty import input_uncertainty

@@ -8,8 +8,8 @@ from figure_guests import contended, recorded, requests, scenario
 
 from vmexit_sim.errors import InputError
 from vmexit_sim.measure.records import RunResult
+from vmexit_sim.opened import Opened
 from vmexit_sim.present import figures
-from vmexit_sim.scenario import Opened
 from vmexit_sim.steps import Role
 from vmexit_sim.study.replication import lowered_for, run_once
 from vmexit_sim.study.tail import BEFORE, FIRST, LATE, chosen_of, tail

@@ -9,8 +9,9 @@ import pytest
 from rich.console import Console
 
 from vmexit_sim.configuration import checked
+from vmexit_sim.opened import open_scenario
 from vmexit_sim.present.twin_tables import twin_report, verdict
-from vmexit_sim.scenario import Scenario, open_scenario
+from vmexit_sim.scenario import Scenario
 from vmexit_sim.statistics import Estimate, exact
 from vmexit_sim.study.outcome import Comparison
 from vmexit_sim.study.twin import Standing, Twin

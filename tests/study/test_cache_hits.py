@@ -7,8 +7,9 @@ import pytest
 from vmexit_sim.device import load_devices
 from vmexit_sim.guest.table import Flag
 from vmexit_sim.hypervisor.platform import load_platform
+from vmexit_sim.opened import Loaded, load_block
 from vmexit_sim.policy import load_policy
-from vmexit_sim.scenario import Block, Loaded, load_block
+from vmexit_sim.scenario import Block
 from vmexit_sim.study.cache_hits import (
     AS_PUBLISHED,
     EVERYTHING,

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from vmexit_sim.analytic import effect_break_even, waiting_break_even
-from vmexit_sim.scenario import Opened, checked_scenario, open_scenario
+from vmexit_sim.opened import Opened, open_scenario
+from vmexit_sim.scenario import checked_scenario
 from vmexit_sim.study.closed_form import expected, roots_of
 from vmexit_sim.study.compare import compare
 

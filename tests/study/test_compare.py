@@ -9,7 +9,8 @@ import pytest
 
 from vmexit_sim.configuration import checked
 from vmexit_sim.errors import InputError
-from vmexit_sim.scenario import Scenario, open_scenario
+from vmexit_sim.opened import open_scenario
+from vmexit_sim.scenario import Scenario
 from vmexit_sim.statistics import Precision
 from vmexit_sim.study.compare import compare
 from vmexit_sim.study.outcome import BlockOutcome

@@ -12,7 +12,8 @@ from vmexit_sim.configuration import checked
 from vmexit_sim.errors import InputError
 from vmexit_sim.guest.table import Space, make_table
 from vmexit_sim.guest.table_file import save_table
-from vmexit_sim.scenario import Scenario, open_scenario
+from vmexit_sim.opened import open_scenario
+from vmexit_sim.scenario import Scenario
 from vmexit_sim.study.metrics import (
     Metrics,
     estimated,

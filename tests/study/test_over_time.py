@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from vmexit_sim.configuration import checked
 from vmexit_sim.errors import InputError
 from vmexit_sim.measure.over_time import StepSum
-from vmexit_sim.scenario import Opened, Scenario, open_scenario
+from vmexit_sim.opened import Opened, open_scenario
+from vmexit_sim.scenario import Scenario
 from vmexit_sim.study.over_time import RunOverTime, over_time
 
 SPREAD = {"kind": "spread", "operations": 150, "vcpus": 3, "read_share": 0.5, "space": "mmio",

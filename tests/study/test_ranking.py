@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from vmexit_sim.configuration import checked
-from vmexit_sim.scenario import Scenario, find_scenario, open_scenario
+from vmexit_sim.opened import open_scenario
+from vmexit_sim.scenario import Scenario, find_scenario
 from vmexit_sim.study.compare import compare
 from vmexit_sim.study.outcome import BlockOutcome
 from vmexit_sim.study.ranking import Swap, ranked, swaps

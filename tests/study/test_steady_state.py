@@ -10,7 +10,8 @@ import pytest
 
 from vmexit_sim.configuration import checked
 from vmexit_sim.measure.records import Records, RunResult, Summary
-from vmexit_sim.scenario import Scenario, open_scenario
+from vmexit_sim.opened import open_scenario
+from vmexit_sim.scenario import Scenario
 from vmexit_sim.statistics.batch_means import BATCHES
 from vmexit_sim.statistics.quantiles import QUANTILE_BATCHES
 from vmexit_sim.steps import Role, Stage

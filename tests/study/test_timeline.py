@@ -27,8 +27,8 @@ from vmexit_sim.lowering import VCPU_SHIFT, HostCpus, lower
 from vmexit_sim.measure.recorder import Recorder
 from vmexit_sim.measure.records import RunResult
 from vmexit_sim.measure.tracer import EVENTS, SEVERAL, Slice
+from vmexit_sim.opened import Opened
 from vmexit_sim.policy import Policy, load_policy
-from vmexit_sim.scenario import Opened
 from vmexit_sim.steps import NOBODY, Role
 from vmexit_sim.streams import Streams
 from vmexit_sim.study.replication import lowered_for, run_once

@@ -19,9 +19,10 @@ from vmexit_sim.distributions import Exponential
 from vmexit_sim.hypervisor.access_class import AccessClass
 from vmexit_sim.hypervisor.host import Host
 from vmexit_sim.mechanisms import Mechanism
+from vmexit_sim.opened import Opened, open_scenario
 from vmexit_sim.policy import Match, Policy, Rule
 from vmexit_sim.present.twin_tables import twin_document, twin_report, verdict
-from vmexit_sim.scenario import Opened, Scenario, find_scenario, open_scenario
+from vmexit_sim.scenario import Scenario, find_scenario
 from vmexit_sim.statistics import Estimate, exact
 from vmexit_sim.steps import (
     Moment,

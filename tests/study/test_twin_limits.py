@@ -17,8 +17,9 @@ from vmexit_sim.hypervisor.access_class import AccessClass
 from vmexit_sim.hypervisor.host import Host
 from vmexit_sim.mechanisms import Mechanism
 from vmexit_sim.mechanisms.base import MECHANISMS
+from vmexit_sim.opened import Opened, open_scenario
 from vmexit_sim.policy import Match, Policy, Rule
-from vmexit_sim.scenario import Opened, Scenario, open_scenario
+from vmexit_sim.scenario import Scenario
 from vmexit_sim.statistics import Estimate
 from vmexit_sim.steps import (
     Cell,

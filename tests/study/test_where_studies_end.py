@@ -17,9 +17,10 @@ from vmexit_sim.device import DeviceCatalog
 from vmexit_sim.errors import InputError
 from vmexit_sim.guest.table import Agent, make_table
 from vmexit_sim.measure.records import RunResult
+from vmexit_sim.opened import Opened, open_scenario
 from vmexit_sim.present.best_policy_tables import best_policy_report, sentences
 from vmexit_sim.present.text import time_text
-from vmexit_sim.scenario import Opened, Scenario, open_scenario
+from vmexit_sim.scenario import Scenario
 from vmexit_sim.statistics import Estimate
 from vmexit_sim.study.best_policy import choose_best
 from vmexit_sim.study.closed_form import expected, roots_of

@@ -14,7 +14,7 @@ from vmexit_sim.api.shown import Shown
 from vmexit_sim.engine import EngineName
 from vmexit_sim.errors import InputError, nearest
 from vmexit_sim.measure.records import RunResult
-from vmexit_sim.scenario import Asked, Loaded, Opened
+from vmexit_sim.opened import Asked, Loaded, Opened
 from vmexit_sim.statistics import Estimate, Precision
 from vmexit_sim.study.compare import LARGEST_BUDGET
 from vmexit_sim.study.compare import compare as compare_policies

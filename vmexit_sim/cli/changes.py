@@ -12,7 +12,7 @@ from vmexit_sim.cli.app import CHANGES, Flag, Names, OptionalCount, at_least
 from vmexit_sim.errors import InputError
 
 if TYPE_CHECKING:
-    from vmexit_sim.scenario import Opened
+    from vmexit_sim.opened import Opened
     from vmexit_sim.study.stated import Stated
 
 COMMAND_LINE = "command line"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from vmexit_sim.scenario import Loaded, Opened
+    from vmexit_sim.opened import Loaded, Opened
 
 figure_app = App(
     name="figure",

@@ -17,7 +17,7 @@ from vmexit_sim.errors import InputError
 from vmexit_sim.output import check_place, write_content
 
 if TYPE_CHECKING:
-    from vmexit_sim.scenario import Opened
+    from vmexit_sim.opened import Opened
 
 LARGEST_BUDGET = 1000
 """Most replications that a precision takes, if the user does not say."""

@@ -24,11 +24,12 @@ from vmexit_sim.explorer.charts import Bars, Dots, dots, stacked
 from vmexit_sim.explorer.guests import offer
 from vmexit_sim.explorer.scenario import scenario_of
 from vmexit_sim.explorer.state import State
+from vmexit_sim.opened import open_scenario
 from vmexit_sim.present.colours import PARTS, part_colour, part_of
 from vmexit_sim.present.report_tables import ReportTable, costs_table, latency_tables, stage_table
 from vmexit_sim.present.text import count_text
 from vmexit_sim.present.verdicts import how_it_was_run, verdict
-from vmexit_sim.scenario import checked_scenario, open_scenario
+from vmexit_sim.scenario import checked_scenario
 from vmexit_sim.steps import Role
 from vmexit_sim.study.outcome import BlockOutcome
 from vmexit_sim.study.replication import Runner

@@ -12,7 +12,7 @@ from typing import Any
 
 from vmexit_sim.hypervisor.platform import Cost
 from vmexit_sim.measure.records import LATENCIES, RunResult
-from vmexit_sim.scenario import Asked, Loaded, Opened
+from vmexit_sim.opened import Asked, Loaded, Opened
 from vmexit_sim.statistics import Estimate, Paired
 from vmexit_sim.study.outcome import BlockOutcome, Comparison, PolicyOutcome
 from vmexit_sim.study.versions import OWN, versions

@@ -22,6 +22,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from vmexit_sim import __version__
+from vmexit_sim.opened import Asked
 from vmexit_sim.present.report_costs import platform_table, weak_costs
 from vmexit_sim.present.report_figures import ReportFigure, block_figures
 from vmexit_sim.present.report_tables import (
@@ -37,7 +38,6 @@ from vmexit_sim.present.report_tables import (
 )
 from vmexit_sim.present.text import count_text
 from vmexit_sim.present.verdicts import how_it_was_run, verdict
-from vmexit_sim.scenario import Asked
 from vmexit_sim.study.input_uncertainty import InputUncertainty, UncertainBlock
 from vmexit_sim.study.outcome import BlockOutcome, Comparison
 from vmexit_sim.study.versions import OWN

@@ -10,9 +10,9 @@ from rich.text import Text
 
 from vmexit_sim.hypervisor.idle import HALT_EXIT
 from vmexit_sim.measure.records import LATENCIES, RunResult
+from vmexit_sim.opened import Loaded, Opened
 from vmexit_sim.present.terminal import table
 from vmexit_sim.present.text import count_text, share_text
-from vmexit_sim.scenario import Loaded, Opened
 from vmexit_sim.units import format_time
 
 SHOWN_VCPUS = 16

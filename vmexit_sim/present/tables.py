@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from vmexit_sim.opened import Asked
 from vmexit_sim.present.terminal import console, table
 from vmexit_sim.present.text import (
     count_text,
@@ -19,7 +20,6 @@ from vmexit_sim.present.text import (
     time_text,
 )
 from vmexit_sim.present.verdicts import direction, how_it_was_run, reduction_text, verdict
-from vmexit_sim.scenario import Asked
 from vmexit_sim.statistics import exact
 from vmexit_sim.steps import Role, Stage
 from vmexit_sim.study.outcome import BlockOutcome, Comparison, PolicyOutcome

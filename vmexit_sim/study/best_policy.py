@@ -22,8 +22,8 @@ from typing import Any
 
 from vmexit_sim.engine import EngineName
 from vmexit_sim.errors import InputError
+from vmexit_sim.opened import Opened
 from vmexit_sim.policy import Policy
-from vmexit_sim.scenario import Opened
 from vmexit_sim.statistics import CONFIDENCE, Estimate, Precision, Selection, mean
 from vmexit_sim.statistics.selection import FIRST
 from vmexit_sim.study.compare import LARGEST_BUDGET

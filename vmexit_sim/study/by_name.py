@@ -15,8 +15,9 @@ from vmexit_sim.guest.table import make_table
 from vmexit_sim.guest.workload import Recorded, Workload
 from vmexit_sim.hypervisor.platform import load_platform
 from vmexit_sim.measure.records import RunResult
+from vmexit_sim.opened import Loaded, load_block
 from vmexit_sim.policy import Policy, Rule, load_policy
-from vmexit_sim.scenario import Block, Loaded, load_block
+from vmexit_sim.scenario import Block
 from vmexit_sim.study.simulate import simulate
 from vmexit_sim.units import SECOND
 

@@ -24,8 +24,8 @@ from vmexit_sim.guest.generators import Spread
 from vmexit_sim.mechanisms.base import Mechanism
 from vmexit_sim.mechanisms.batched_hypercall import BatchedHypercall
 from vmexit_sim.mechanisms.hypercall import Hypercall
+from vmexit_sim.opened import Loaded, Opened
 from vmexit_sim.policy import Match, Policy
-from vmexit_sim.scenario import Loaded, Opened
 
 LAWS = {
     "burden.mean": "batches of k wait (k - 1)/2 gaps to fill",

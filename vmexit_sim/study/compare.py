@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from vmexit_sim.engine import EngineName
-from vmexit_sim.scenario import Opened
+from vmexit_sim.opened import Opened
 from vmexit_sim.statistics import (
     Estimate,
     Precision,

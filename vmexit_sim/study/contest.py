@@ -17,8 +17,9 @@ import numpy as np
 from vmexit_sim.configuration import checked
 from vmexit_sim.engine import EngineName
 from vmexit_sim.errors import InputError, nearest
+from vmexit_sim.opened import Opened, open_scenario
 from vmexit_sim.places import with_value
-from vmexit_sim.scenario import Opened, checked_scenario, open_scenario
+from vmexit_sim.scenario import checked_scenario
 from vmexit_sim.statistics import CONFIDENCE, Estimate, exact, mean, paired_difference
 from vmexit_sim.study.compare import compare
 from vmexit_sim.study.metrics import is_better_larger, refuse_unknown, unit_of

@@ -13,7 +13,7 @@ from typing import TypeVar
 from vmexit_sim.engine import EngineName
 from vmexit_sim.lowering import Lowered
 from vmexit_sim.measure.records import RunResult
-from vmexit_sim.scenario import Loaded, Opened
+from vmexit_sim.opened import Loaded, Opened
 from vmexit_sim.study.replication import Progress, lowered_for, run_once
 from vmexit_sim.study.steady_state import PILOT, Cut, find_cut, mean_latencies, trimmed
 from vmexit_sim.study.threads import threads

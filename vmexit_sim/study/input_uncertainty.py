@@ -31,7 +31,7 @@ from vmexit_sim.distributions import Constant, Duration
 from vmexit_sim.engine import EngineName
 from vmexit_sim.errors import InputError
 from vmexit_sim.hypervisor.platform import Cost, Measured, Platform
-from vmexit_sim.scenario import Loaded, Opened
+from vmexit_sim.opened import Loaded, Opened
 from vmexit_sim.statistics import CONFIDENCE, Estimate
 from vmexit_sim.streams import Streams
 from vmexit_sim.study.outcome import BlockOutcome, Comparison

@@ -26,7 +26,7 @@ from vmexit_sim.engine import EngineName
 from vmexit_sim.errors import InputError, nearest
 from vmexit_sim.measure.records import LATENCIES, RunResult
 from vmexit_sim.measure.spread import Distribution, distribution
-from vmexit_sim.scenario import Loaded, Opened
+from vmexit_sim.opened import Loaded, Opened
 from vmexit_sim.statistics import Estimate, exact, median
 from vmexit_sim.study.each_run import each_run
 from vmexit_sim.study.replication import Progress

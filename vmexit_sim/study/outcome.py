@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from vmexit_sim.measure.records import LATENCIES
+from vmexit_sim.opened import Asked
 from vmexit_sim.policy import Policy
-from vmexit_sim.scenario import Asked
 from vmexit_sim.statistics import (
     Estimate,
     Paired,

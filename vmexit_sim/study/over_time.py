@@ -20,9 +20,9 @@ from vmexit_sim.engine.window import Window
 from vmexit_sim.errors import InputError
 from vmexit_sim.measure.over_time import OverTime, StepSum
 from vmexit_sim.measure.records import RunResult
+from vmexit_sim.opened import Loaded, Opened
 from vmexit_sim.policy import Policy
 from vmexit_sim.program import Program
-from vmexit_sim.scenario import Loaded, Opened
 from vmexit_sim.streams import Streams
 from vmexit_sim.study.replication import lowered_for, run_once
 from vmexit_sim.study.timeline import in_order

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vmexit_sim.configuration import checked
-from vmexit_sim.scenario import Scenario, open_scenario
+from vmexit_sim.opened import open_scenario
+from vmexit_sim.scenario import Scenario
 from vmexit_sim.study.compare import compare
 from vmexit_sim.study.outcome import PolicyOutcome
 from vmexit_sim.units import MICROSECOND

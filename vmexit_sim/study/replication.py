@@ -16,8 +16,8 @@ import numpy as np
 from vmexit_sim.engine import EngineName, run
 from vmexit_sim.lowering import Lowered, lower
 from vmexit_sim.measure.records import LATENCIES, RunResult
+from vmexit_sim.opened import Loaded, Opened
 from vmexit_sim.policy import Policy
-from vmexit_sim.scenario import Loaded, Opened
 from vmexit_sim.statistics import (
     Estimate,
     batch_means,

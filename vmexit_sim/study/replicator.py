@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from vmexit_sim.engine import EngineName
 from vmexit_sim.lowering import Lowered
+from vmexit_sim.opened import Loaded, Opened
 from vmexit_sim.policy import Policy
-from vmexit_sim.scenario import Loaded, Opened
 from vmexit_sim.study.metrics import measured, refuse_unknown
 from vmexit_sim.study.replication import lowered_for, run_once
 from vmexit_sim.study.steady_state import PILOT, Cut, find_cut, mean_latencies, trimmed

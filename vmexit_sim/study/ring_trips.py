@@ -13,8 +13,9 @@ import numpy.typing as npt
 from vmexit_sim.device import load_devices
 from vmexit_sim.guest.table import Kind
 from vmexit_sim.measure.records import RunResult
+from vmexit_sim.opened import load_block
 from vmexit_sim.policy import Policy, load_policy
-from vmexit_sim.scenario import Block, load_block
+from vmexit_sim.scenario import Block
 from vmexit_sim.study.by_name import run
 
 PLATFORM = "kvm-2013"

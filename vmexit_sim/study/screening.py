@@ -20,8 +20,8 @@ import numpy as np
 
 from vmexit_sim.engine import EngineName
 from vmexit_sim.errors import InputError
+from vmexit_sim.opened import Opened
 from vmexit_sim.program import Program
-from vmexit_sim.scenario import Opened
 from vmexit_sim.statistics import Estimate
 from vmexit_sim.study.differences import Differences, sign
 from vmexit_sim.study.influence import Influence, influences, salib, share_of

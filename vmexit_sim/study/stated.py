@@ -17,8 +17,9 @@ from typing import Any, TypedDict
 
 from vmexit_sim.configuration import checked
 from vmexit_sim.errors import InputError, nearest
+from vmexit_sim.opened import Opened, open_scenario
 from vmexit_sim.places import parts_of, with_value
-from vmexit_sim.scenario import Opened, Scenario, checked_scenario, open_scenario, scenario_data
+from vmexit_sim.scenario import Scenario, checked_scenario, scenario_data
 from vmexit_sim.study.sweep.study_file import inlined
 
 Named = str | Path

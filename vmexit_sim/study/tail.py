@@ -34,7 +34,7 @@ import numpy.typing as npt
 from vmexit_sim.engine import EngineName
 from vmexit_sim.errors import InputError
 from vmexit_sim.measure.records import Records, RunResult
-from vmexit_sim.scenario import Loaded, Opened
+from vmexit_sim.opened import Loaded, Opened
 from vmexit_sim.statistics import Estimate, exact, mean
 from vmexit_sim.steps import Role, Stage
 from vmexit_sim.study.each_run import each_run

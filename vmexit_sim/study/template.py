@@ -23,8 +23,9 @@ from vmexit_sim.configuration import Configured, checked
 from vmexit_sim.engine import EngineName
 from vmexit_sim.errors import InputError, nearest
 from vmexit_sim.hypervisor.platform import Cost
+from vmexit_sim.opened import Opened, open_scenario
 from vmexit_sim.places import parts_of, with_value
-from vmexit_sim.scenario import DEFAULT_SEED, Opened, checked_scenario, open_scenario, scenario_data
+from vmexit_sim.scenario import DEFAULT_SEED, checked_scenario, scenario_data
 from vmexit_sim.study.compare import compare
 from vmexit_sim.study.metrics import refuse_unknown
 from vmexit_sim.study.outcome import Samples

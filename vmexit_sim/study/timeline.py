@@ -26,8 +26,8 @@ from vmexit_sim.measure.recorder import Recorder
 from vmexit_sim.measure.records import RunResult
 from vmexit_sim.measure.tracer import Posted, QueueChange, Slice
 from vmexit_sim.mechanisms import Mechanism
+from vmexit_sim.opened import Loaded, Opened
 from vmexit_sim.policy import Match, Policy, Rule
-from vmexit_sim.scenario import Loaded, Opened
 from vmexit_sim.steps import ACCESS, NOBODY, Steps, let
 from vmexit_sim.streams import Streams
 from vmexit_sim.study.replication import lowered_for

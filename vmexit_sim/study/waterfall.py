@@ -26,8 +26,8 @@ from vmexit_sim.errors import InputError
 from vmexit_sim.lowering import VCPU_SHIFT
 from vmexit_sim.measure.records import RunResult
 from vmexit_sim.measure.tracer import SEVERAL
+from vmexit_sim.opened import Loaded, Opened
 from vmexit_sim.policy import Policy
-from vmexit_sim.scenario import Loaded, Opened
 from vmexit_sim.steps import Role
 from vmexit_sim.study.replication import Progress, lowered_for, run_once
 from vmexit_sim.study.timeline import AccessFacts, Timeline, timeline_of

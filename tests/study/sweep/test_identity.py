@@ -292,8 +292,9 @@ def test_a_generators_code_counts_where_it_is_used(edit: Edit) -> None:
 @pytest.mark.parametrize(
     "module",
     ["vmexit_sim.engine.kernel", "vmexit_sim.statistics.quantiles", "vmexit_sim.study.compare",
-     "vmexit_sim.study.sweep.work", "vmexit_sim.lowering", "vmexit_sim.guest.generators.stream",
-     "vmexit_sim.mechanisms.base", "vmexit_sim.hypervisor.stages", "vmexit_sim.engine"],
+     "vmexit_sim.study.sweep.work", "vmexit_sim.lowering", "vmexit_sim.opened",
+     "vmexit_sim.guest.generators.stream", "vmexit_sim.mechanisms.base",
+     "vmexit_sim.hypervisor.stages", "vmexit_sim.engine"],
 )  # fmt: skip
 def test_all_that_computes_a_point_counts(edit: Edit, module: str) -> None:
     before = key()

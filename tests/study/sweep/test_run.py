@@ -12,7 +12,7 @@ import pytest
 
 from vmexit_sim.configuration import checked
 from vmexit_sim.errors import InputError
-from vmexit_sim.scenario import open_scenario
+from vmexit_sim.opened import open_scenario
 from vmexit_sim.study.compare import compare
 from vmexit_sim.study.sweep import (
     Plan,

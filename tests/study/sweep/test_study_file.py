@@ -9,7 +9,8 @@ import pytest
 
 from vmexit_sim.configuration import checked
 from vmexit_sim.errors import InputError
-from vmexit_sim.scenario import Opened, checked_scenario
+from vmexit_sim.opened import Opened
+from vmexit_sim.scenario import checked_scenario
 from vmexit_sim.study.sweep import Plan, Study, load_study, plan
 from vmexit_sim.study.sweep.study_file import COLUMNS
 

@@ -32,16 +32,9 @@ from vmexit_sim.errors import InputError
 from vmexit_sim.hypervisor.platform import load_platform
 from vmexit_sim.mechanisms import Mechanism, name_of
 from vmexit_sim.mechanisms.as_recorded import AsRecorded
+from vmexit_sim.opened import file_of, guest_stated_in, load_workload
 from vmexit_sim.policy import load_policy
-from vmexit_sim.scenario import (
-    Scenario,
-    TableGuest,
-    TraceGuest,
-    WorkloadGuest,
-    file_of,
-    guest_stated_in,
-    load_workload,
-)
+from vmexit_sim.scenario import Scenario, TableGuest, TraceGuest, WorkloadGuest
 
 PACKAGE = "vmexit_sim"
 ROOT = f"{PACKAGE}.study.sweep.work"

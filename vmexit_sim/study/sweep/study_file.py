@@ -32,15 +32,9 @@ from pydantic import Field, field_validator, model_validator
 from vmexit_sim import catalog
 from vmexit_sim.configuration import Configured, checked, misfit, read_toml
 from vmexit_sim.errors import InputError, InputErrors
+from vmexit_sim.opened import Opened, open_scenario
 from vmexit_sim.places import parts_of, with_value
-from vmexit_sim.scenario import (
-    DEFAULT_SEED,
-    Opened,
-    Scenario,
-    checked_scenario,
-    open_scenario,
-    scenario_data,
-)
+from vmexit_sim.scenario import DEFAULT_SEED, Scenario, checked_scenario, scenario_data
 from vmexit_sim.study.sweep.constraint import parse_constraint
 from vmexit_sim.study.sweep.design import Design, Values, points
 from vmexit_sim.study.sweep.factor import Factor

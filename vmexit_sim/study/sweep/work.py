@@ -18,7 +18,8 @@ import numpy as np
 from vmexit_sim import __version__
 from vmexit_sim.engine import EngineName
 from vmexit_sim.errors import VmexitError
-from vmexit_sim.scenario import checked_scenario, open_scenario
+from vmexit_sim.opened import open_scenario
+from vmexit_sim.scenario import checked_scenario
 from vmexit_sim.statistics import Estimate, exact
 from vmexit_sim.study.compare import compare
 from vmexit_sim.study.outcome import Comparison, PolicyOutcome

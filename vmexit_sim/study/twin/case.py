@@ -11,8 +11,8 @@ from typing import Any
 from vmexit_sim.guest.workload import Workload
 from vmexit_sim.lowering import Lowered
 from vmexit_sim.measure.records import RunResult
+from vmexit_sim.opened import Loaded, Opened
 from vmexit_sim.program import Op, Program
-from vmexit_sim.scenario import Loaded, Opened
 from vmexit_sim.statistics import Estimate, exact, mean
 from vmexit_sim.study.metrics import estimated
 from vmexit_sim.study.outcome import PolicyOutcome

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Literal
 
 from vmexit_sim.engine import EngineName
-from vmexit_sim.scenario import Loaded, Opened
+from vmexit_sim.opened import Loaded, Opened
 from vmexit_sim.statistics import Estimate
 from vmexit_sim.streams import Streams
 from vmexit_sim.study.outcome import Comparison, PolicyOutcome

@@ -11,7 +11,8 @@ from vmexit_sim.guest.generators import BarSizing
 from vmexit_sim.guest.table import Flag, Space, make_table
 from vmexit_sim.guest.workload import Recorded
 from vmexit_sim.hypervisor.platform import load_platform
-from vmexit_sim.scenario import Block, load_block
+from vmexit_sim.opened import load_block
+from vmexit_sim.scenario import Block
 from vmexit_sim.study.by_name import config_reads, recorded_config, run
 from vmexit_sim.study.scan_fit import fit_scan
 from vmexit_sim.study.toggle_batching import counted
