@@ -59,6 +59,11 @@ def test_an_operation_that_pauses_for_a_whole_block_begins_anew() -> None:
     assert result.summary.accesses == n
 
 
+@given(st.lists(st.integers(-(2**62), 2**62) | st.integers(0, 9)))
+def test_of_keys_each_stays_once_in_order(keys: list[int]) -> None:
+    assert classes.distinct(np.array(keys, np.int64)).tolist() == sorted(set(keys))
+
+
 def test_so_many_rows_are_made_that_all_vcpus_together_have_not_too_many() -> None:
     assert rows_made(1) == rows_made(256) == BLOCK_ROWS
     assert [rows_made(vcpus) for vcpus in (257, 512, 65_536)] == [8_192, 8_192, 64]

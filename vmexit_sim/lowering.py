@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vmexit_sim.assembler import Assembler
-from vmexit_sim.classes import NONE, Histories, Ruled, classes_of, rule_of, unpacked
+from vmexit_sim.classes import NONE, Histories, Ruled, classes_of, distinct, rule_of, unpacked
 from vmexit_sim.device import DeviceCatalog
 from vmexit_sim.errors import InputError, SimulationError
 from vmexit_sim.guest.table import NEVER, Flag
@@ -136,8 +136,7 @@ class Lowered:
                     columns[name] = getattr(table, name)
             yield columns
             number += len(table)
-            known = np.union1d(before, block.keys)
-            before = known[-REMEMBERED:]
+            before = distinct(np.concatenate([before, block.keys]))[-REMEMBERED:]
 
 
 def lower(
