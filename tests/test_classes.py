@@ -59,6 +59,14 @@ def test_an_operation_that_pauses_for_a_whole_block_begins_anew() -> None:
     assert result.summary.accesses == n
 
 
+@pytest.mark.parametrize("name", BY_ENDS)
+def test_vcpus_may_call_their_operations_alike(name: str) -> None:
+    guest = Recorded(make_table(5, space=Space.PCI_CONFIG, vcpu=[0, 0, 1, 1, 1], write=True,
+                                operation=[0, 1, 0, 0, 1], kind=Kind.BAR_SIZING))  # fmt: skip
+    lowered = lower(load_policy(name), load_platform("ideal"), load_devices(), guest)
+    assert run(lowered, guest, Streams(1)).summary.accesses == 5
+
+
 @given(st.lists(st.integers(-(2**62), 2**62) | st.integers(0, 9)))
 def test_of_keys_each_stays_once_in_order(keys: list[int]) -> None:
     assert classes.distinct(np.array(keys, np.int64)).tolist() == sorted(set(keys))

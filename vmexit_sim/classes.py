@@ -209,9 +209,10 @@ def classes_of(policy: Policy, catalog: DeviceCatalog, workload: Workload) -> np
     parts = (Ruled.by(policy, part) for part in table.in_blocks(ASSIGNED_ROWS))
     met = [np.unique(part.codes(catalog)) for part in parts]
     codes = 2 * np.unique(np.concatenate([NONE, *met]))
-    if not workload.is_whole or len(table) > rows_made(workload.vcpus):
-        # Each access may begin or end what its rule decides of an operation, if only because a
-        # run takes the accesses in blocks.
+    is_one_block = workload.is_whole and workload.vcpus == 1 and len(table) <= rows_made(1)
+    if not is_one_block:
+        # A run takes each vCPU's accesses by themselves, and in blocks, so what begins or ends an
+        # operation there need not do so in the table: each access that its rule decides may.
         by_ends = [number for number, rule in enumerate(rules) if rule.mechanism.by_operation]
         asking = codes[np.isin(codes // _WITHOUT_RULE, by_ends)] & ~(_FIRST | _LAST)
         ends = np.array([0, _FIRST, _LAST, _FIRST | _LAST])
