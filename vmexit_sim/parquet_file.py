@@ -49,11 +49,13 @@ class OpenedParquet:
     """A Parquet file that is known to fit into memory, and of which nothing has been read yet.
 
     Attributes:
+        path: the file.
         names: the columns to read that the file has.
         rows: how many rows it has.
         metadata: what was written beside the columns.
     """
 
+    path: Path
     names: list[str]
     rows: int
     metadata: dict[bytes, bytes]
@@ -87,13 +89,22 @@ def open_parquet(path: Path, columns: Collection[str] | None = None) -> Iterator
         )
         unpacked = file.metadata.num_rows * sum(_width(each, path) for each in chosen)
     if max(packed, unpacked) > LARGEST_TABLE:
-        raise InputError(f"unpacks to more than {LARGEST_TABLE / 2**30:g} GiB", file=path,
-                         mend="is it the right file? Split it, if so")  # fmt: skip
+        raise too_large(path)
     text = [each.name for each in chosen if _is_text(each.type)]
     with pq.ParquetFile(path, read_dictionary=text) as file:
         yield OpenedParquet(
-            [each.name for each in chosen], file.metadata.num_rows, schema.metadata or {}, file
+            path,
+            [each.name for each in chosen],
+            file.metadata.num_rows,
+            schema.metadata or {},
+            file,
         )
+
+
+def too_large(path: Path) -> InputError:
+    """The error for a file that does not fit."""
+    return InputError(f"unpacks to more than {LARGEST_TABLE / 2**30:g} GiB", file=path,
+                      mend="is it the right file? Split it, if so")  # fmt: skip
 
 
 def _width(column: Any, path: Path) -> int:

@@ -109,6 +109,38 @@ def test_an_interrupt_among_the_imports_is_one_line_too(module: str) -> None:
     assert (done.returncode, done.stderr) == (130, "vmexit-sim: interrupted\n")
 
 
+CONVERTED = """
+import os, signal, sys
+class Signalled:
+    def find_spec(self, name, *_):
+        if name == "vmexit_sim.cli.models":
+            try:
+                os.kill(os.getpid(), signal.{sign})
+                signal.pause()
+            except BaseException:
+                raise RuntimeError("a class could not be made")
+sys.meta_path.insert(0, Signalled())
+from vmexit_sim.cli import main
+main(["models"])
+"""
+"""A process in which what is raised for a signal becomes an error of somebody else's."""
+
+
+@pytest.mark.parametrize(
+    ("sign", "ended"),
+    [
+        ("SIGINT", (130, "vmexit-sim: interrupted\n")),
+        ("SIGTERM", (143, "vmexit-sim: terminated\n")),
+    ],
+)
+def test_a_signal_that_becomes_another_error_is_still_one_line(
+    sign: str, ended: tuple[int, str]
+) -> None:
+    done = subprocess.run([sys.executable, "-c", CONVERTED.format(sign=sign)], text=True,
+                          capture_output=True, timeout=PATIENCE, check=False)  # fmt: skip
+    assert (done.returncode, done.stderr) == ended
+
+
 @pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="no /dev/kvm to use")
 @pytest.mark.parametrize(("sign", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_survey_of_the_host_that_is_ended_ends_its_measuring_process(

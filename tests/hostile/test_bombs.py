@@ -20,7 +20,7 @@ from vmexit_sim.configuration import read_toml
 from vmexit_sim.device import load_devices
 from vmexit_sim.distributions import Empirical
 from vmexit_sim.errors import InputError
-from vmexit_sim.guest import trace_file
+from vmexit_sim.guest import table_file, trace_file
 from vmexit_sim.guest.table import Space, make_table
 from vmexit_sim.guest.table_file import load_table, save_table
 from vmexit_sim.guest.trace_formats import read_any_trace
@@ -143,6 +143,30 @@ def test_a_table_that_unpacks_to_more_than_the_bound_is_refused_unread(
         load_table(path)
     with pytest.raises(InputError, match=r"guest\.parquet: unpacks to more than .* GiB"):
         open_results(path)
+
+
+def test_a_table_of_narrow_columns_is_measured_by_what_it_comes_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "guest.parquet"
+    save_table(make_table(20_000, space=Space.MMIO), path)
+    whole = pq.read_table(path)
+    narrow = whole.cast(pa.schema([(name, pa.int8()) for name in whole.column_names],
+                                  whole.schema.metadata), safe=False)  # fmt: skip
+    pq.write_table(narrow, path)
+    monkeypatch.setattr(parquet_file, "LARGEST_TABLE", 2**20)
+    monkeypatch.setattr(table_file, "LARGEST_TABLE", 2**20)
+    with pytest.raises(InputError, match=r"guest\.parquet: unpacks to more than .* GiB"):
+        load_table(path)
+
+
+def test_metadata_without_end_are_no_table_s(tmp_path: Path) -> None:
+    path = tmp_path / "guest.parquet"
+    save_table(make_table(1, space=Space.MMIO), path)
+    deep = {"vmexit-sim access table": "[" * 200_000}
+    pq.write_table(pq.read_table(path).replace_schema_metadata(deep), path)
+    with pytest.raises(InputError, match=r"guest\.parquet: is no access table"):
+        load_table(path)
 
 
 def test_columns_of_lists_and_tables_are_refused_unread(tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,6 +62,26 @@ def test_an_order_is_answered_with_its_times(tmp_path: Path) -> None:
         child.ask({"do": "it"})
     (pid,) = pids(tmp_path)
     assert not is_there(pid)
+
+
+def test_a_process_that_does_not_end_by_itself_is_ended_though_waiting_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deaf = OBEDIENT + "time.sleep(60)\n"
+    with pytest.raises(KeyboardInterrupt), Child(worker(tmp_path, deaf)) as child:  # noqa: PT012
+        child.ask({"do": "it"})
+        process, waiting = child._process, iter([KeyboardInterrupt])
+        assert process is not None
+        wait = process.wait
+        monkeypatch.setattr(process, "wait", lambda *given: _interrupted(waiting, wait, given))
+    assert not is_there(pids(tmp_path)[0])
+
+
+def _interrupted(waiting: Iterator[Any], wait: Callable[..., int], given: tuple[Any, ...]) -> int:
+    """The first wait is interrupted, the others are as ever."""
+    for error in waiting:
+        raise error
+    return wait(*given)
 
 
 def test_what_hangs_is_killed_and_the_rest_goes_on(tmp_path: Path) -> None:

@@ -53,11 +53,6 @@ def run(arguments: list[str] | None = None) -> None:
     except VmexitError as error:
         print(f"vmexit-sim: {error}", file=sys.stderr)
         sys.exit(_status_of(error))
-    except MemoryError as error:
-        said = str(error) or "the machine has no more"
-        print(f"vmexit-sim: not enough memory: {said}; give fewer vCPUs, accesses or replications",
-              file=sys.stderr)  # fmt: skip
-        sys.exit(1)
     except BrokenPipeError:  # the reader (head, a pager) has seen enough
         _forget_output()
         sys.exit(0)

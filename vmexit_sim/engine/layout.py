@@ -58,7 +58,8 @@ def lay(program: Program, names: tuple[str, ...]) -> Layout:
     """Lay a program for accesses that have columns of these names, `ALWAYS` first.
 
     A program that runs again, in another replication, is not laid again; nor if it runs at the
-    same time on another thread, which waits.
+    same time on another thread, which waits. One program is laid at a time: it is Python's work,
+    of which there is one at a time in any case.
     """
     with _laying:
         return _lay(program, names)

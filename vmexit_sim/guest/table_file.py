@@ -22,7 +22,7 @@ from vmexit_sim.guest.table import (
     Space,
 )
 from vmexit_sim.output import write_whole
-from vmexit_sim.parquet_file import OpenedParquet, open_parquet
+from vmexit_sim.parquet_file import LARGEST_TABLE, OpenedParquet, open_parquet, too_large
 from vmexit_sim.units import LONGEST_PS
 
 
@@ -60,7 +60,9 @@ def load_table(path: Path) -> AccessTable:
             columns = _columns(file)
         about = {key: tuple(v) if isinstance(v, list) else v for key, v in about.items()}
         table = AccessTable(**columns, **about)
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+    except (
+        OSError, pa.ArrowException, KeyError, TypeError, ValueError, RecursionError,
+    ) as error:  # fmt: skip
         raise InputError(f"is no access table: {error}", file=path,
                          mend="make one with `vmexit-sim trace import`") from None  # fmt: skip
     check_table(table, path)
@@ -71,11 +73,14 @@ def _columns(file: OpenedParquet) -> dict[str, Any]:
     """A table's columns, in memory of NumPy's, which is given back when they are not needed.
 
     Raises:
+        InputError: they would take more than `LARGEST_TABLE`.
         TypeError, ValueError: a column is missing, or holds what it cannot.
     """
     missing = COLUMN_TYPES.keys() - LATER - set(file.names)
     if missing:
         raise ValueError(f"it has no column {min(missing)}")
+    if file.rows * sum(dtype.itemsize for dtype in COLUMN_TYPES.values()) > LARGEST_TABLE:
+        raise too_large(file.path)  # its own columns may be narrower
     columns: dict[str, Any] = {
         name: np.full(file.rows, DEFAULTS[name], dtype)
         if name in LATER and name not in file.names

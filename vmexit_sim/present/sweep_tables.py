@@ -127,10 +127,9 @@ def _winners(frame: pd.DataFrame, metric: str) -> Iterator[RenderableType]:
         names = list(dict.fromkeys(table["policy"]))
         usable = own[own["metric"] == "usable"].groupby("policy", observed=True)["value"].min() > 0
         rivals = values[[name for name in names if usable[name]]].dropna(how="all")
-        winners = pd.Series(dtype=object) if rivals.empty else (
-            rivals.idxmax(axis=1) if larger else rivals.idxmin(axis=1)
-        )  # fmt: skip
-        best = winners.value_counts()
+        best: Any = {}
+        if not rivals.empty:
+            best = (rivals.idxmax(axis=1) if larger else rivals.idxmin(axis=1)).value_counts()
         ratios = values.div(values[names[0]], axis=0)
         yield rows(
             f"{block}: {metric} over the points",

@@ -67,12 +67,14 @@ class Child:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is None and self._process is not None and self._process.stdin is not None:
-            with suppress(OSError):
-                self._process.stdin.close()  # then it ends by itself
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(GRACE_S)
-        self.end()
+        try:
+            if kind is None and self._process is not None and self._process.stdin is not None:
+                with suppress(OSError):
+                    self._process.stdin.close()  # then it ends by itself
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(GRACE_S)
+        finally:
+            self.end()
 
     def ask(self, order: dict[str, Any]) -> Measured:
         """Have something measured.
