@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+from vmexit_sim.cli import main
 from vmexit_sim.engine import run
 from vmexit_sim.guest.workload import Workload
 from vmexit_sim.lowering import Lowered
@@ -43,6 +45,19 @@ if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
     kernel._earlier, reduction._leading_zeros = _earlier, _leading_zeros
 
 OnBoth = Callable[[Lowered, Workload], RunResult]
+
+
+@pytest.fixture
+def called(capsys: pytest.CaptureFixture[str]) -> Any:
+    """Runs the command line: its status, what it printed, and what it complained of."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(list(arguments))
+        printed = capsys.readouterr()
+        return int(ended.value.code or 0), printed.out, printed.err
+
+    return call
 
 
 @pytest.fixture(scope="session")

@@ -36,15 +36,13 @@ from = { whole = 1.0 }
 
 
 @pytest.fixture
-def called(capsys: pytest.CaptureFixture[str]) -> Any:
+def called(called: Any) -> Any:
     """Runs the command line, which must end well, and returns what it printed."""
 
     def call(*arguments: str, status: int = 0) -> str:
-        with pytest.raises(SystemExit) as ended:
-            main(list(arguments))
-        printed = capsys.readouterr()
-        assert int(ended.value.code or 0) == status, printed.err
-        return printed.out
+        found, printed, said = called(*arguments)
+        assert found == status, said
+        return str(printed)
 
     return call
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,9 @@ SHORT = ["--from", "5us", "--to", "20us", "--points", "2"]
 
 
 @pytest.fixture
-def called(capsys: pytest.CaptureFixture[str]) -> Any:
-    """Runs the command line: its status, what it printed, and what it complained of."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main(["figure", *arguments])
-        printed = capsys.readouterr()
-        return int(ended.value.code or 0), printed.out, printed.err
-
-    return call
+def called(called: Any) -> Any:
+    """Runs `figure`: its status, what it printed, and what it complained of."""
+    return partial(called, "figure")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ import pytest
 from rich.console import Console
 
 from vmexit_sim import probe
-from vmexit_sim.cli import main
 from vmexit_sim.hypervisor.platform import load_platform
 from vmexit_sim.present.probe_tables import probe_document, probe_report
 from vmexit_sim.probe import probes as p
@@ -45,19 +44,6 @@ TIMES = {p.PORT_WRITE: 2000, p.PORT_EVENTFD: 500, p.HYPERCALL: 400, LOOP: 1, ITE
 SURVEY = Survey(host=HOST, measured={name: took(name, ns) for name, ns in TIMES.items()})
 PREDICTION = Prediction(name="two at once", policy="trap_pio", accesses=1,
                         predicted=exact(12e6), measured=exact(10e6))  # fmt: skip
-
-
-@pytest.fixture
-def called(capsys: pytest.CaptureFixture[str]) -> Any:
-    """Runs the command line: its status, what it printed, and what it complained of."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main(list(arguments))
-        printed = capsys.readouterr()
-        return int(ended.value.code or 0), printed.out, printed.err
-
-    return call
 
 
 @pytest.fixture

@@ -8,23 +8,8 @@ from typing import Any
 
 import pytest
 
-from vmexit_sim.cli import main
-
 WAITING = "spread-or-batched-waiting"
 SMALL = ["--set", "blocks.0.guest.operations=1000", "--reps", "8"]
-
-
-@pytest.fixture
-def called(capsys: pytest.CaptureFixture[str]) -> Any:
-    """Runs the command line: its status, what it printed, and what it complained of."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main(list(arguments))
-        printed = capsys.readouterr()
-        return int(ended.value.code or 0), printed.out, printed.err
-
-    return call
 
 
 def document(called: Any, *arguments: str) -> dict[str, Any]:

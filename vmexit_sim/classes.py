@@ -131,8 +131,7 @@ class Ruled:
 def distinct(keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Each key once, ascending.
 
-    Keys come almost in order, which a stable sort makes use of; `numpy.unique` hashes them first,
-    and takes nine times as long.
+    Keys come almost in order, which a stable sort makes use of; `numpy.unique` hashes them first.
     """
     ordered: npt.NDArray[np.int64] = np.sort(keys, kind="stable")
     is_new = np.ones(len(ordered), np.bool_)

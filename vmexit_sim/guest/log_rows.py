@@ -1,6 +1,6 @@
 """The accesses of a log as they are read: packed behind each other, 43 bytes each.
 
-A log of ten million lines makes as many rows. As Python's tuples they would take ten times as much.
+A log of ten million lines makes about as many rows, and tuples of Python's integers are far larger.
 """
 
 from __future__ import annotations
